@@ -1,0 +1,245 @@
+import { MatmulJob } from '../shared/job';
+import { flatRow } from '../shared/gemm_f32';
+import { gatherRows, tapCount } from '../shared/rows';
+import { clamp, clampScalar, madd } from '../shared/simd';
+
+// C = clamp(A * W^T + bias), W sparse. A strip of MR rows of A is packed [K][MR], so that one non-zero of W is
+// MR multiply-adds on contiguous memory. w0: u32 [groups * N + 1] first entry of each row; w1: entries
+// [nnz]{ u32 column * MR * 4, f32 value }, the column as a byte offset into the strip.
+
+/** Rows r .. r + 3 of a strip: gathered through pointers[taps][strip], transposed to [K][strip]. */
+function packStrip(pointers: usize, taps: u32, channels: u32, strip: u32, to: usize): void {
+  const stride = <usize>strip * 4;
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    for (let r: u32 = 0; r < strip; r += 4) {
+      let p0 = load<usize>(pointers, 0 * sizeof<usize>());
+      let p1 = load<usize>(pointers, 1 * sizeof<usize>());
+      let p2 = load<usize>(pointers, 2 * sizeof<usize>());
+      let p3 = load<usize>(pointers, 3 * sizeof<usize>());
+      pointers += 4 * sizeof<usize>();
+      let at = to + r * 4;
+      let c: u32 = 0;
+      for (; c + 4 <= channels; c += 4) {
+        const r0 = v128.load(p0), r1 = v128.load(p1), r2 = v128.load(p2), r3 = v128.load(p3);
+        const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+        const d = i32x4.shuffle(r0, r1, 2, 6, 3, 7), e = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+        v128.store(at, i64x2.shuffle(a, b, 0, 2));
+        at += stride;
+        v128.store(at, i64x2.shuffle(a, b, 1, 3));
+        at += stride;
+        v128.store(at, i64x2.shuffle(d, e, 0, 2));
+        at += stride;
+        v128.store(at, i64x2.shuffle(d, e, 1, 3));
+        at += stride;
+        p0 += 16; p1 += 16; p2 += 16; p3 += 16;
+      }
+      for (; c < channels; c++) {
+        f32.store(at, f32.load(p0), 0);
+        f32.store(at, f32.load(p1), 4);
+        f32.store(at, f32.load(p2), 8);
+        f32.store(at, f32.load(p3), 12);
+        at += stride;
+        p0 += 4; p1 += 4; p2 += 4; p3 += 4;
+      }
+    }
+    to += <usize>channels * stride;
+  }
+}
+
+/** acc[48] = sum of entries from .. end - 1, to 192 bytes at `to`. */
+// @ts-ignore: decorator
+@inline
+function row48(strip: usize, from: usize, end: usize, to: usize): void {
+  let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
+  let c6 = c0, c7 = c0, c8 = c0, c9 = c0, c10 = c0, c11 = c0;
+  while (from < end) {
+    const x = strip + load<u32>(from);
+    const w = v128.load32_splat(from, 4);
+    c0 = madd(w, v128.load(x, 0), c0);
+    c1 = madd(w, v128.load(x, 16), c1);
+    c2 = madd(w, v128.load(x, 32), c2);
+    c3 = madd(w, v128.load(x, 48), c3);
+    c4 = madd(w, v128.load(x, 64), c4);
+    c5 = madd(w, v128.load(x, 80), c5);
+    c6 = madd(w, v128.load(x, 96), c6);
+    c7 = madd(w, v128.load(x, 112), c7);
+    c8 = madd(w, v128.load(x, 128), c8);
+    c9 = madd(w, v128.load(x, 144), c9);
+    c10 = madd(w, v128.load(x, 160), c10);
+    c11 = madd(w, v128.load(x, 176), c11);
+    from += 8;
+  }
+  v128.store(to, c0, 0);
+  v128.store(to, c1, 16);
+  v128.store(to, c2, 32);
+  v128.store(to, c3, 48);
+  v128.store(to, c4, 64);
+  v128.store(to, c5, 80);
+  v128.store(to, c6, 96);
+  v128.store(to, c7, 112);
+  v128.store(to, c8, 128);
+  v128.store(to, c9, 144);
+  v128.store(to, c10, 160);
+  v128.store(to, c11, 176);
+}
+
+/** The same for 16 rows of A. */
+// @ts-ignore: decorator
+@inline
+function row16(strip: usize, from: usize, end: usize, to: usize): void {
+  let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, d0 = c0, d1 = c0, d2 = c0, d3 = c0;
+  while (from + 8 < end) {
+    let x = strip + load<u32>(from);
+    let w = v128.load32_splat(from, 4);
+    c0 = madd(w, v128.load(x, 0), c0);
+    c1 = madd(w, v128.load(x, 16), c1);
+    c2 = madd(w, v128.load(x, 32), c2);
+    c3 = madd(w, v128.load(x, 48), c3);
+    x = strip + load<u32>(from, 8);
+    w = v128.load32_splat(from, 12);
+    d0 = madd(w, v128.load(x, 0), d0);
+    d1 = madd(w, v128.load(x, 16), d1);
+    d2 = madd(w, v128.load(x, 32), d2);
+    d3 = madd(w, v128.load(x, 48), d3);
+    from += 16;
+  }
+  if (from < end) {
+    const x = strip + load<u32>(from);
+    const w = v128.load32_splat(from, 4);
+    c0 = madd(w, v128.load(x, 0), c0);
+    c1 = madd(w, v128.load(x, 16), c1);
+    c2 = madd(w, v128.load(x, 32), c2);
+    c3 = madd(w, v128.load(x, 48), c3);
+  }
+  v128.store(to, f32x4.add(c0, d0), 0);
+  v128.store(to, f32x4.add(c1, d1), 16);
+  v128.store(to, f32x4.add(c2, d2), 32);
+  v128.store(to, f32x4.add(c3, d3), 48);
+}
+
+/** Channels n .. n + count - 1 of `rows` rows of A, from sums [4][strip] to NHWC, with bias and clamp. */
+function finishChannels(
+  job: MatmulJob, sums: usize, strip: u32, rows: u32, count: u32, bias: usize, to: usize, rowBytes: usize,
+): void {
+  const stride = <usize>strip * 4;
+  if (count == 4) {
+    const low = f32x4.splat(job.low), high = f32x4.splat(job.high), b = v128.load(bias);
+    for (let r: u32 = 0; r < rows; r += 4) {
+      const s0 = v128.load(sums), s1 = v128.load(sums + stride);
+      const s2 = v128.load(sums + 2 * stride), s3 = v128.load(sums + 3 * stride);
+      sums += 16;
+      const p = i32x4.shuffle(s0, s1, 0, 4, 1, 5), q = i32x4.shuffle(s2, s3, 0, 4, 1, 5);
+      const s = i32x4.shuffle(s0, s1, 2, 6, 3, 7), t = i32x4.shuffle(s2, s3, 2, 6, 3, 7);
+      const left = rows - r;
+      v128.store(to, clamp(f32x4.add(i64x2.shuffle(p, q, 0, 2), b), low, high));
+      to += rowBytes;
+      if (left <= 1) return;
+      v128.store(to, clamp(f32x4.add(i64x2.shuffle(p, q, 1, 3), b), low, high));
+      to += rowBytes;
+      if (left <= 2) return;
+      v128.store(to, clamp(f32x4.add(i64x2.shuffle(s, t, 0, 2), b), low, high));
+      to += rowBytes;
+      if (left <= 3) return;
+      v128.store(to, clamp(f32x4.add(i64x2.shuffle(s, t, 1, 3), b), low, high));
+      to += rowBytes;
+    }
+    return;
+  }
+  for (let r: u32 = 0; r < rows; r++) {
+    for (let i: u32 = 0; i < count; i++) {
+      const sum = f32.load(sums + i * stride + r * 4) + f32.load(bias + i * 4);
+      f32.store(to + i * 4, clampScalar(sum, job.low, job.high));
+    }
+    to += rowBytes;
+  }
+}
+
+/**
+ * Tiles are strips of `strip` rows, group after group.
+ * Scratch: pointers [taps][strip], sums [4][strip], then the strip [K][strip].
+ */
+// @ts-ignore: decorator
+@inline
+function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32): void {
+  const N = job.N, M = job.M;
+  const taps = tapCount(job);
+  const groupChannels = job.channels / job.groups;
+  const mTiles = (M + strip - 1) / strip;
+  const rowBytes = <usize>job.groups * N * 4;
+  const pointers = scratch;
+  const sums = (pointers + taps * strip * sizeof<usize>() + 63) & ~63;
+  const packed = sums + 16 * strip;
+  for (let tile = begin; tile < end; tile++) {
+    const group = tile / mTiles;
+    const m0 = (tile % mTiles) * strip;
+    const rows = min(strip, M - m0);
+    gatherRows(job, job.input, 4, job.channels, group * groupChannels, m0, strip, job.zeros, pointers);
+    packStrip(pointers, taps, groupChannels, strip, packed);
+    for (let n: u32 = 0; n < N; n += 4) {
+      const count = min<u32>(4, N - n);
+      let indptr = job.w0 + <usize>(group * N + n) * 4;
+      for (let i: u32 = 0; i < count; i++) {
+        const from = job.w1 + <usize>load<u32>(indptr, 0) * 8;
+        const to = job.w1 + <usize>load<u32>(indptr, 4) * 8;
+        if (strip == 48) row48(packed, from, to, sums + i * 192);
+        else row16(packed, from, to, sums + i * 64);
+        indptr += 4;
+      }
+      const bias = job.bias + <usize>(group * job.paddedN + n) * 4;
+      const to = job.output + m0 * rowBytes + <usize>(group * N + n) * 4;
+      finishChannels(job, sums, strip, rows, count, bias, to, rowBytes);
+    }
+  }
+}
+
+export function csr_spmm_48x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  spmm(job, begin, end, scratch, 48);
+}
+
+export function csr_spmm_16x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  spmm(job, begin, end, scratch, 16);
+}
+
+/**
+ * Few rows of A: one dot product a row of W, four products in flight. Tiles are blocks of 8 rows of W, group
+ * after group. Scratch: pointers [taps], then one row of A [K].
+ */
+export function csr_gemv_1x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const N = job.N;
+  const blocks = (N + 7) / 8;
+  const rowBytes = <usize>job.groups * N * 4;
+  const pointers = scratch;
+  const flat = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
+  for (let m: u32 = 0; m < job.M; m++) {
+    let gathered: u32 = -1;
+    let a: usize = 0;
+    for (let block = begin; block < end; block++) {
+      const group = block / blocks;
+      if (group != gathered) {
+        a = flatRow(job, m, group, pointers, flat);
+        gathered = group;
+      }
+      const first = (block % blocks) * 8;
+      const last = min(first + 8, N);
+      for (let n = first; n < last; n++) {
+        const indptr = job.w0 + <usize>(group * N + n) * 4;
+        let from = job.w1 + <usize>load<u32>(indptr, 0) * 8;
+        const to = job.w1 + <usize>load<u32>(indptr, 4) * 8;
+        let s0: f32 = 0, s1: f32 = 0, s2: f32 = 0, s3: f32 = 0;
+        while (from + 24 < to) {
+          s0 += f32.load(from, 4) * f32.load(a + load<u32>(from, 0));
+          s1 += f32.load(from, 12) * f32.load(a + load<u32>(from, 8));
+          s2 += f32.load(from, 20) * f32.load(a + load<u32>(from, 16));
+          s3 += f32.load(from, 28) * f32.load(a + load<u32>(from, 24));
+          from += 32;
+        }
+        while (from < to) {
+          s0 += f32.load(from, 4) * f32.load(a + load<u32>(from, 0));
+          from += 8;
+        }
+        const sum = s0 + s1 + (s2 + s3) + f32.load(job.bias + <usize>(group * job.paddedN + n) * 4);
+        f32.store(job.output + m * rowBytes + <usize>(group * N + n) * 4, clampScalar(sum, job.low, job.high));
+      }
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import type { BinaryProblem, ClampProblem } from '../../src/plan/problem.js';
+import { mergeDims, type StridedDims } from '../../src/plan/strides.js';
+import { predictMs, row } from '../../src/wasm/variant.js';
+
+/** Outer dimensions that the job has room for. */
+const OUTER = 5;
+const BLOCK = 4096;
+
+const merged = (p: BinaryProblem): StridedDims => mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] });
+const product = (dims: number[]) => dims.reduce((a, b) => a * b, 1);
+
+/** The row dimension: the innermost one, if both operands step through it by 0 or 1; else rows of one. */
+function rowOf({ dims, strides }: StridedDims): StridedDims {
+  if (strides.every((s) => s.at(-1)! <= 1)) return { dims, strides };
+  return { dims: [...dims, 1], strides: strides.map((s) => [...s, 0]) };
+}
+
+const binary = (op: BinaryProblem['op']) =>
+  row<BinaryProblem>({
+    name: `${op}_f32`,
+    ops: [op],
+    supports: (p) => rowOf(merged(p)).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
+    stages: [{ export: op, tiles: (p) => product(rowOf(merged(p)).dims.slice(0, -1)) }],
+    clamp: (p) => p.clamp,
+    params(p) {
+      const {
+        dims,
+        strides: [a, b],
+      } = rowOf(merged(p));
+      const params = [dims.at(-1)!, a.at(-1)!, b.at(-1)!];
+      for (let i = 0; i < OUTER; i++) {
+        const d = dims.length - 1 - OUTER + i;
+        params.push(...(d < 0 ? [1, 0, 0] : [dims[d], a[d], b[d]]));
+      }
+      return params;
+    },
+    cost: (p, device) => predictMs(device, product(p.dims) * 2, 0.5, product(p.dims) * 12),
+  });
+
+export const elementwise = [
+  ...(['add', 'sub', 'mul', 'div'] as const).map(binary),
+  row<ClampProblem>({
+    name: 'clamp_f32',
+    ops: ['clamp'],
+    stages: [{ export: 'clamp_all', tiles: (p) => Math.ceil(p.size / BLOCK) }],
+    clamp: (p) => p.clamp,
+    params: (p) => [p.size],
+    cost: (p, device) => predictMs(device, p.size, 0.5, p.size * 8),
+  }),
+];

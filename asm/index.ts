@@ -1,0 +1,18 @@
+// The kernels of one module. Each is (job, begin, end, scratch): see shared/job.ts.
+export { dense_gemm, dense_gemv } from './dense/dense';
+export { csr_spmm_48x1, csr_spmm_16x1, csr_gemv_1x1 } from './csr/csr';
+export { int8_quantize } from './int8/quantize';
+export { int8_gemm_4x8_k2, int8_gemv_1x8_k2, int8_gemm_6x8_k4_dot, int8_gemv_1x8_k4_dot } from './int8/int8';
+export {
+  codebook16_gemm, codebook16_gemv, codebook256_gemm, codebook256_gemv,
+} from './codebook/codebook';
+export { xnor_binarize, xnor_bgemm_4x32_lut } from './xnor/xnor';
+export { max_pool2d, average_pool2d } from './pool/pool';
+export { add, sub, mul, div, clamp_all } from './elementwise/elementwise';
+export { softmax } from './softmax/softmax';
+export { transpose } from './transpose/transpose';
+
+/** First byte that the host may use. */
+export function heap_base(): usize {
+  return __heap_base;
+}

@@ -1,0 +1,96 @@
+import { MatmulJob } from '../shared/job';
+
+// 8-bit codes of activations, one scale and zero point a sample: quantizeSample in src/formats/activations.ts, whose
+// answer every backend gives to the last bit. Shared scratch: samples [16 bytes each], then codes [samples][size].
+
+/** What the products need to know of a sample; `sum` is unused for conv2d. */
+@unmanaged
+export class Sample {
+  inverse: f32;
+  scale: f32;
+  zeroPoint: i32;
+  reserved: u32;
+}
+
+export function sampleAt(job: MatmulJob, sample: u32): Sample {
+  return changetype<Sample>(job.shared + <usize>sample * offsetof<Sample>());
+}
+
+export function codesAt(job: MatmulJob): usize {
+  return job.shared + <usize>job.samples * offsetof<Sample>();
+}
+
+function describe(low: f32, high: f32, to: Sample): void {
+  low = min<f32>(low, 0);
+  const range = max<f32>(high, 0) - low;
+  to.inverse = 0;
+  to.zeroPoint = 0;
+  if (!(range < reinterpret<f32>((117 + 127) << 23))) {
+    to.scale = NaN;
+    return;
+  }
+  if (range < reinterpret<f32>((127 - 100) << 23)) {
+    to.scale = 0;
+    return;
+  }
+  const bits = reinterpret<u32>(range);
+  const mantissa16 = (((bits & 0x7fffff) | 0x800000) + 0xff) >> 8;
+  const quotient: u32 = 0xff000000 / mantissa16;
+  const inverse = <f32>quotient * reinterpret<f32>((245 - (bits >> 23)) << 23);
+  to.inverse = inverse;
+  to.scale = 1 / inverse;
+  to.zeroPoint = <i32>nearest<f32>(-low * inverse);
+}
+
+// @ts-ignore: decorator
+@inline
+function code4(from: usize, inverse: v128, zeroPoint: v128): v128 {
+  const scaled = f32x4.nearest(f32x4.mul(v128.load(from), inverse));
+  return i32x4.add(i32x4.trunc_sat_f32x4_s(scaled), zeroPoint);
+}
+
+/** Tiles are samples. */
+export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const size = job.sampleSize;
+  for (let s = begin; s < end; s++) {
+    const from = job.input + <usize>s * size * 4;
+    const to = codesAt(job) + <usize>s * size;
+    let lows = f32x4.splat(0), highs = lows, lows1 = lows, highs1 = lows;
+    let i: u32 = 0;
+    // min and max (not pmin, pmax): they carry a NaN into the range.
+    for (; i + 8 <= size; i += 8) {
+      const x = v128.load(from + i * 4, 0), y = v128.load(from + i * 4, 16);
+      lows = f32x4.min(lows, x);
+      highs = f32x4.max(highs, x);
+      lows1 = f32x4.min(lows1, y);
+      highs1 = f32x4.max(highs1, y);
+    }
+    lows = f32x4.min(lows, lows1);
+    highs = f32x4.max(highs, highs1);
+    let low = min(min(f32x4.extract_lane(lows, 0), f32x4.extract_lane(lows, 1)),
+      min(f32x4.extract_lane(lows, 2), f32x4.extract_lane(lows, 3)));
+    let high = max(max(f32x4.extract_lane(highs, 0), f32x4.extract_lane(highs, 1)),
+      max(f32x4.extract_lane(highs, 2), f32x4.extract_lane(highs, 3)));
+    for (let j = i; j < size; j++) {
+      const x = f32.load(from + j * 4);
+      low = min(low, x);
+      high = max(high, x);
+    }
+    const sample = sampleAt(job, s);
+    describe(low, high, sample);
+    const inverse = f32x4.splat(sample.inverse), zeroPoint = i32x4.splat(sample.zeroPoint);
+    i = 0;
+    for (; i + 16 <= size; i += 16) {
+      const at = from + i * 4;
+      const a = i16x8.narrow_i32x4_s(code4(at, inverse, zeroPoint), code4(at + 16, inverse, zeroPoint));
+      const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, zeroPoint), code4(at + 48, inverse, zeroPoint));
+      v128.store(to + i, i8x16.narrow_i16x8_u(a, b));
+    }
+    for (; i < size; i++) {
+      // The comparison makes NaN 0, as trunc_sat does above; its scale is NaN already.
+      const scaled = nearest<f32>(f32.load(from + i * 4) * sample.inverse);
+      const code = (scaled == scaled ? <i32>scaled : 0) + sample.zeroPoint;
+      store<u8>(to + i, <u8>max(min(code, 255), 0));
+    }
+  }
+}

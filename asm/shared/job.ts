@@ -1,0 +1,58 @@
+// A job is the argument block of a kernel, written by src/wasm/job.ts field by field in this order. Every kernel
+// is `(job, begin, end, scratch)`: it does tiles begin .. end - 1 of its stage, with `scratch` its own (one a thread).
+
+/** What every job has. All are byte addresses but the clamp. */
+@unmanaged
+export class Job {
+  input: usize;
+  input2: usize;
+  output: usize;
+  /** Weights in the order of the layout's operands. */
+  w0: usize;
+  w1: usize;
+  w2: usize;
+  w3: usize;
+  /** [groups][N padded as the layout says] */
+  bias: usize;
+  /** Scratch that all tiles and stages of the call see. */
+  shared: usize;
+  /** At least `channels` f32 zeros. */
+  zeros: usize;
+  /** The clamp that ends the kernel. */
+  low: f32;
+  high: f32;
+}
+
+/** linear and conv2d: see MatmulProblem in src/plan/problem.ts. */
+@unmanaged
+export class MatmulJob extends Job {
+  M: u32;
+  /** Of one group. */
+  N: u32;
+  /** N padded to whole panels. */
+  paddedN: u32;
+  K: u32;
+  groups: u32;
+  channels: u32;
+  inHeight: u32;
+  inWidth: u32;
+  kernelHeight: u32;
+  kernelWidth: u32;
+  strideHeight: u32;
+  strideWidth: u32;
+  dilationHeight: u32;
+  dilationWidth: u32;
+  padTop: u32;
+  padLeft: u32;
+  outHeight: u32;
+  outWidth: u32;
+  /** Elements of one sample, and rows of A that one sample becomes. */
+  sampleSize: u32;
+  rowsPerSample: u32;
+  samples: u32;
+  padValue: u32;
+  /** What an engine of kind `sdot` wants taken off unsigned codes: 128, else 0. */
+  dotFlip: u32;
+  /** Rows of A that one tile packs. */
+  rowBlock: u32;
+}

@@ -1,0 +1,204 @@
+import { MatmulJob } from '../shared/job';
+import { gatherRows, tapCount } from '../shared/rows';
+import { storeRow } from '../shared/gemm_f32';
+import { clamp, pick } from '../shared/simd';
+
+// C = clamp(scale[n] * sum sign(a) * sign(w) + bias[n]); the sum is K - 2 * mismatches, exact.
+// Bits travel as nibbles: four channels of one tap are one group. A table of 16 x 16 bytes holds popcount(a ^ w);
+// one activation nibble picks its row, and a swizzle looks up 16 output channels in it at once.
+// Stage 1, xnor_binarize: shared scratch [pixels][groups][ceil(groupChannels / 4)], byte = nibble * 16.
+// w0: [blocks of 32 channels][taps * ceil(groupChannels / 4)][16 bytes]; byte j holds channel j in its low nibble,
+// channel 16 + j in its high one. w1: scale [groups * paddedN]. w2: sum of signs a tap, i32 [taps][groups * paddedN].
+
+/** popcount(row ^ column), row * 16 + column. */
+const MISMATCHES = memory.data<u8>([
+  0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 1, 0, 2, 1, 2, 1, 3, 2, 2, 1, 3, 2, 3, 2, 4, 3,
+  1, 2, 0, 1, 2, 3, 1, 2, 2, 3, 1, 2, 3, 4, 2, 3, 2, 1, 1, 0, 3, 2, 2, 1, 3, 2, 2, 1, 4, 3, 3, 2,
+  1, 2, 2, 3, 0, 1, 1, 2, 2, 3, 3, 4, 1, 2, 2, 3, 2, 1, 3, 2, 1, 0, 2, 1, 3, 2, 4, 3, 2, 1, 3, 2,
+  2, 3, 1, 2, 1, 2, 0, 1, 3, 4, 2, 3, 2, 3, 1, 2, 3, 2, 2, 1, 2, 1, 1, 0, 4, 3, 3, 2, 3, 2, 2, 1,
+  1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 2, 1, 3, 2, 3, 2, 4, 3, 1, 0, 2, 1, 2, 1, 3, 2,
+  2, 3, 1, 2, 3, 4, 2, 3, 1, 2, 0, 1, 2, 3, 1, 2, 3, 2, 2, 1, 4, 3, 3, 2, 2, 1, 1, 0, 3, 2, 2, 1,
+  2, 3, 3, 4, 1, 2, 2, 3, 1, 2, 2, 3, 0, 1, 1, 2, 3, 2, 4, 3, 2, 1, 3, 2, 2, 1, 3, 2, 1, 0, 2, 1,
+  3, 4, 2, 3, 2, 3, 1, 2, 2, 3, 1, 2, 1, 2, 0, 1, 4, 3, 3, 2, 3, 2, 2, 1, 3, 2, 2, 1, 2, 1, 1, 0,
+], 16);
+
+const MR: u32 = 4;
+const NR: u32 = 32;
+/** Nibbles that a byte can count: 63 * 4 <= 255. */
+const WIDEN_EVERY: u32 = 63;
+
+/** Tiles are pixels (rows of linear). */
+export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const groupChannels = job.channels / job.groups;
+  const nibbles = (groupChannels + 3) / 4;
+  const zero = f32x4.splat(0);
+  for (let pixel = begin; pixel < end; pixel++) {
+    let from = job.input + <usize>pixel * job.channels * 4;
+    let to = job.shared + <usize>pixel * job.groups * nibbles;
+    for (let g: u32 = 0; g < job.groups; g++) {
+      let c: u32 = 0;
+      for (; c + 4 <= groupChannels; c += 4) {
+        store<u8>(to++, <u8>(i32x4.bitmask(f32x4.ge(v128.load(from), zero)) << 4));
+        from += 16;
+      }
+      if (c < groupChannels) {
+        let bits: u32 = 0;
+        for (let i: u32 = 0; c < groupChannels; c++, i++) {
+          bits |= u32(f32.load(from) >= 0) << i;
+          from += 4;
+        }
+        store<u8>(to++, <u8>(bits << 4));
+      }
+    }
+  }
+}
+
+/** Adds sixteen byte counts to sixteen i32 sums. */
+// @ts-ignore: decorator
+@inline
+function widen(counts: v128, to: usize): void {
+  const low = i16x8.extend_low_i8x16_u(counts), high = i16x8.extend_high_i8x16_u(counts);
+  v128.store(to, i32x4.add(v128.load(to, 0), i32x4.extend_low_i16x8_u(low)), 0);
+  v128.store(to, i32x4.add(v128.load(to, 16), i32x4.extend_high_i16x8_u(low)), 16);
+  v128.store(to, i32x4.add(v128.load(to, 32), i32x4.extend_low_i16x8_u(high)), 32);
+  v128.store(to, i32x4.add(v128.load(to, 48), i32x4.extend_high_i16x8_u(high)), 48);
+}
+
+/** Mismatches of 4 rows with 32 channels, i32 [4][32] at `sums`. a: [nibbles][4] bytes. */
+function tile4x32(a: usize, w: usize, nibbles: u32, sums: usize): void {
+  memory.fill(sums, 0, MR * NR * 4);
+  const mask = i8x16.splat(15);
+  const table = MISMATCHES;
+  while (nibbles > 0) {
+    const step = min(nibbles, WIDEN_EVERY);
+    let c00 = i8x16.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+    const end = a + step * MR;
+    do {
+      const both = v128.load(w);
+      const lo = v128.and(both, mask), hi = v128.and(i16x8.shr_u(both, 4), mask);
+      let t = v128.load(table + <usize>load<u8>(a, 0));
+      c00 = i8x16.add(c00, pick(t, lo));
+      c01 = i8x16.add(c01, pick(t, hi));
+      t = v128.load(table + <usize>load<u8>(a, 1));
+      c10 = i8x16.add(c10, pick(t, lo));
+      c11 = i8x16.add(c11, pick(t, hi));
+      t = v128.load(table + <usize>load<u8>(a, 2));
+      c20 = i8x16.add(c20, pick(t, lo));
+      c21 = i8x16.add(c21, pick(t, hi));
+      t = v128.load(table + <usize>load<u8>(a, 3));
+      c30 = i8x16.add(c30, pick(t, lo));
+      c31 = i8x16.add(c31, pick(t, hi));
+      a += MR;
+      w += 16;
+    } while (a < end);
+    widen(c00, sums);
+    widen(c01, sums + 64);
+    widen(c10, sums + 128);
+    widen(c11, sums + 192);
+    widen(c20, sums + 256);
+    widen(c21, sums + 320);
+    widen(c30, sums + 384);
+    widen(c31, sums + 448);
+    nibbles -= step;
+  }
+}
+
+/** Nibbles of one row to every fourth byte of `to`; outside the image +1 stands in. */
+function packRow(pointers: usize, taps: u32, nibbles: u32, lastNibble: u8, to: usize): void {
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    const from = load<usize>(pointers + tap * sizeof<usize>());
+    if (from) {
+      for (let i: u32 = 0; i < nibbles; i++) {
+        store<u8>(to, load<u8>(from + i));
+        to += MR;
+      }
+    } else {
+      for (let i: u32 = 1; i < nibbles; i++) {
+        store<u8>(to, 0xf0);
+        to += MR;
+      }
+      store<u8>(to, lastNibble);
+      to += MR;
+    }
+  }
+}
+
+/**
+ * Tiles are blocks of `rowBlock` rows, group after group.
+ * Scratch: sums [4][32], pointers [rowBlock][taps], A panels [rowBlock / 4][taps * nibbles][4].
+ */
+export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const K = job.K, N = job.N, M = job.M, rowBlock = job.rowBlock;
+  const taps = tapCount(job);
+  const groupChannels = job.channels / job.groups;
+  const nibbles = (groupChannels + 3) / 4;
+  const rest = groupChannels & 3;
+  const lastBits: u32 = rest ? ((<u32>1 << rest) - 1) << 4 : 0xf0;
+  const lastNibble = <u8>lastBits;
+  const blocks = job.paddedN / NR;
+  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const rowBytes = <usize>job.groups * N * 4;
+  const depth = taps * nibbles;
+  const sums = scratch;
+  const pointers = sums + MR * NR * 4;
+  const aPanels = pointers + rowBlock * taps * sizeof<usize>();
+  const aPanelBytes = <usize>depth * MR;
+  for (let tile = begin; tile < end; tile++) {
+    const group = tile / mTiles;
+    const m0 = (tile % mTiles) * rowBlock;
+    const rows = min(rowBlock, M - m0);
+    const packed = (rows + MR - 1) & ~(MR - 1);
+    for (let r: u32 = 0; r < packed; r++) {
+      const rowPointers = pointers + r * taps * sizeof<usize>();
+      gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + r, 1, 0, rowPointers);
+      packRow(rowPointers, taps, nibbles, lastNibble, aPanels + <usize>(r / MR) * aPanelBytes + (r & 3));
+    }
+    for (let p: u32 = 0; p < blocks; p++) {
+      const n = p * NR;
+      const cols = min(NR, N - n);
+      const channel = <usize>(group * job.paddedN + n) * 4;
+      const w = job.w0 + <usize>(group * blocks + p) * depth * 16;
+      for (let r: u32 = 0; r < rows; r += MR) {
+        tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, sums);
+        for (let i: u32 = 0; i < min(MR, rows - r); i++) {
+          const rowSums = sums + i * NR * 4;
+          signSums(job, rowSums, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
+          finishRow(job, rowSums, channel, job.output + <usize>(m0 + r + i) * rowBytes + <usize>(group * N + n) * 4, cols);
+        }
+      }
+    }
+  }
+}
+
+/**
+ * Mismatches of 32 channels become sums of products, in place. Taps outside the image were counted as +1, so their
+ * signs are taken out again unless the padding is meant to be +1.
+ */
+function signSums(job: MatmulJob, sums: usize, pointers: usize, taps: u32, channel: usize): void {
+  const K = i32x4.splat(job.K);
+  for (let c: usize = 0; c < NR * 4; c += 16) {
+    v128.store(sums + c, i32x4.sub(K, i32x4.shl(v128.load(sums + c), 1)));
+  }
+  if (job.padValue) return;
+  const tapBytes = <usize>job.groups * job.paddedN * 4;
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    if (load<usize>(pointers + tap * sizeof<usize>())) continue;
+    const signs = job.w2 + tap * tapBytes + channel;
+    for (let c: usize = 0; c < NR * 4; c += 16) {
+      v128.store(sums + c, i32x4.sub(v128.load(sums + c), v128.load(signs + c)));
+    }
+  }
+}
+
+/** Scale, bias and clamp of the first `cols` of 32 sums. */
+function finishRow(job: MatmulJob, sums: usize, channel: usize, to: usize, cols: u32): void {
+  const low = f32x4.splat(job.low), high = f32x4.splat(job.high);
+  for (let c: u32 = 0; c < cols; c += 8) {
+    const at = channel + c * 4;
+    const s0 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 0));
+    const s1 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 16));
+    const y0 = f32x4.add(f32x4.mul(s0, v128.load(job.w1 + at, 0)), v128.load(job.bias + at, 0));
+    const y1 = f32x4.add(f32x4.mul(s1, v128.load(job.w1 + at, 16)), v128.load(job.bias + at, 16));
+    storeRow(to + c * 4, clamp(y0, low, high), clamp(y1, low, high), cols - c);
+  }
+}

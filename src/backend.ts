@@ -1,0 +1,59 @@
+import type { Weights } from './formats/format.js';
+import type { Problem } from './plan/problem.js';
+import type { Device, VariantBase } from './plan/variant.js';
+
+/** Memory on a device. Made and freed by its backend only. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+}
+
+/** Weights and bias packed for one layout, on the device. Shared by every variant that names the layout. */
+export interface Operands {
+  readonly layout: string;
+  readonly bytes: number;
+  free(): void;
+}
+
+/** A variant made ready for one problem: pipelines compiled, parameters written. */
+export interface Kernel {
+  readonly variant: string;
+  readonly problem: Problem;
+  /** Frees what belongs to this kernel alone; operands and cached pipelines stay. */
+  free(): void;
+}
+
+/** Kernels in order, on one device. Nothing is read back between them. */
+export interface Pass {
+  /** C = kernel(inputs). The output may not be one of the inputs. */
+  run(kernel: Kernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): void;
+  /** Resolves when the work is done (WASM: it already is) or throws ThinferError `device-lost`. */
+  submit(): Promise<void>;
+}
+
+/**
+ * One way to compute: WASM or WebGPU. A backend owns device memory and turns rows of its table into
+ * kernels. It chooses nothing: selection happened before it is called.
+ */
+export interface Backend<V extends VariantBase = VariantBase> {
+  readonly device: Device;
+  /** The table: every row of every format. */
+  readonly variants: readonly V[];
+  /** Bytes on the device now, and the most there ever were. */
+  readonly memory: { readonly bytes: number; readonly peakBytes: number };
+
+  /** Throws ThinferError `out-of-memory` when the device has no room. */
+  createBuffer(bytes: number, label: string): DeviceBuffer;
+  freeBuffer(buffer: DeviceBuffer): void;
+  write(buffer: DeviceBuffer, data: Float32Array): void;
+  /** The first `length` floats of a buffer. */
+  read(buffer: DeviceBuffer, length: number): Promise<Float32Array>;
+
+  /** Name of the layout in which a matmul row wants its weights for this problem. */
+  layoutOf(variant: V, problem: Problem): string;
+  /** Packs validated weights and bias for a row's layout and puts them on the device. */
+  pack(variant: V, problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands;
+  /** @param operands of the layout that the row names; absent for operators without weights */
+  prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
+  beginPass(): Pass;
+  free(): void;
+}

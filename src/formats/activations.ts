@@ -1,0 +1,44 @@
+/** How one sample of activations becomes unsigned 8-bit codes: code = clamp(round(x * inverse) + zeroPoint, 0, 255). */
+export interface SampleQuantization {
+  inverse: number;
+  /** real = scale * (code - zeroPoint); NaN when the sample's range is not finite, so that its outputs are NaN. */
+  scale: number;
+  zeroPoint: number;
+}
+
+const bitsOf = new DataView(new ArrayBuffer(4));
+/** Ranges from here on are treated as infinite, those under SMALLEST_RANGE as zero: keeps exponents normal. */
+const LARGEST_RANGE = 2 ** 117;
+const SMALLEST_RANGE = 2 ** -100;
+
+/**
+ * The quantisation of a sample whose values lie in [min, max]. Zero is always representable exactly.
+ *
+ * Every backend must find the same codes, and GPUs do not divide exactly. So the inverse scale
+ * 255 / (max - min) is found with an integer division, rounded down to 17 bits; after that only single f32
+ * multiplications, which are exact to the last bit everywhere, and round-half-to-even touch the values.
+ */
+export function quantizeSample(min: number, max: number): SampleQuantization {
+  const low = Math.min(min, 0);
+  const range = Math.fround(Math.max(max, 0) - low);
+  if (!(range < LARGEST_RANGE)) return { inverse: 0, scale: Number.NaN, zeroPoint: 0 };
+  if (range < SMALLEST_RANGE) return { inverse: 0, scale: 0, zeroPoint: 0 };
+  bitsOf.setFloat32(0, range);
+  const bits = bitsOf.getUint32(0);
+  const exponent = bits >>> 23;
+  const mantissa16 = (((bits & 0x7fffff) | 0x800000) + 0xff) >>> 8;
+  const quotient = Math.floor(0xff000000 / mantissa16);
+  const inverse = quotient * 2 ** (118 - exponent);
+  return { inverse, scale: Math.fround(1 / inverse), zeroPoint: roundHalfEven(Math.fround(-low * inverse)) };
+}
+
+export function quantizeValue(x: number, { inverse, zeroPoint }: SampleQuantization): number {
+  return Math.min(Math.max(roundHalfEven(Math.fround(x * inverse)) + zeroPoint, 0), 255);
+}
+
+export function roundHalfEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
+  return floor % 2 === 0 ? floor : floor + 1;
+}

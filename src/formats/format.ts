@@ -1,0 +1,55 @@
+import type { CodebookWeights } from './codebook.js';
+import type { CsrWeights } from './csr.js';
+import type { DenseWeights } from './dense.js';
+import type { Int8Weights } from './int8.js';
+import type { XnorWeights } from './xnor.js';
+
+/** Weights in any format. All are matrices of `rows` (N, output channels) x `cols` (K). */
+export type Weights = DenseWeights | CsrWeights | Int8Weights | CodebookWeights | XnorWeights;
+export type FormatName = Weights['format'];
+
+/**
+ * The size of a weight matrix: `rows` = N output channels, `cols` = K inputs of each.
+ * Convolution weights are such a matrix too: OHWI order, so `rows` = output channels and
+ * `cols` = kernelHeight * kernelWidth * (inputChannels / groups).
+ */
+export interface MatrixShape {
+  rows: number;
+  cols: number;
+}
+
+/** What the oracle multiplies: weights as exact numbers, with the scale of each row kept apart. */
+export interface DecodedWeights {
+  /** [rows, cols]: floats, or the integers that the format's arithmetic sums (zero point removed). */
+  values: Float64Array;
+  /** [rows]; 1 where the format has no scale. */
+  rowScale: Float64Array;
+}
+
+/** What the oracle multiplies by: activations in the domain of the format's arithmetic. */
+export interface DecodedActivations {
+  /** Same order as the input. */
+  values: Float64Array;
+  /** One a sample (a row of linear, an image of conv2d). */
+  sampleScale: Float64Array;
+}
+
+/** One weight format: how it is made, checked, measured, and what its arithmetic means. */
+export interface Format<W extends Weights = Weights, Options = object> {
+  readonly name: W['format'];
+  /** From dense row-major f32 [rows, cols]. Throws ThinferError on non-finite values or wrong lengths. */
+  pack(dense: Float32Array, options: MatrixShape & Options): W;
+  /** Back to dense row-major f32 [rows, cols]: what the packed weights really mean. */
+  unpack(weights: W): Float32Array;
+  /** Throws ThinferError unless every length, index, code and scale is sound. Returns its argument. */
+  validate(weights: W, place?: string): W;
+  /** Bytes of the packed weights: codes, indices and scales. */
+  bytes(weights: W): number;
+  /** The oracle's view of weights. */
+  decode(weights: W): DecodedWeights;
+  /**
+   * The oracle's view of activations.
+   * @param samples how many equal consecutive parts of `x` are quantised on their own
+   */
+  decodeActivations(x: Float32Array, samples: number): DecodedActivations;
+}

@@ -1,0 +1,132 @@
+import { requireInteger, requireLength } from '../errors.js';
+import type { MatmulProblem } from '../plan/problem.js';
+import type { FormatName, Weights } from './format.js';
+import { formatOf } from './index.js';
+
+/** What the oracle says about one problem. All arrays are [M, groups * N], row-major (conv2d: NHWC). */
+export interface ReferenceOutput {
+  /** The exact answer in f64: clamp(sums * rowScale * sampleScale + bias). */
+  y: Float64Array;
+  /** Sums of products in the format's arithmetic, before scales: exact integers for int8 and xnor. */
+  sums: Float64Array;
+  /** sum |a * w| * rowScale * sampleScale + |bias|: what rounding errors are relative to (see `tolerance`). */
+  magnitude: Float64Array;
+}
+
+/**
+ * The oracle: plain loops in f64 over unpacked weights. Slow on purpose, never chosen for speed.
+ *
+ * y[m, g * N + n] = clamp(bias[g * N + n] + rowScale[g * N + n] * sampleScale[m] * sum over k of w[g * N + n, k] * a[m, g, k])
+ *
+ * where k counts kernel rows, kernel columns and the channels of group g, in this order, and a[m, g, k] is the input
+ * under the window of output pixel m. The whole input is brought into the format's arithmetic first (int8: quantised
+ * by sample; xnor: signs). Outside the image a is 0 in that arithmetic, or +1 for `xnor` with padValue 1.
+ * A weight that `csr` does not store contributes nothing, even times infinity.
+ * @param x linear: [M, K]; conv2d: [batch, inHeight, inWidth, channels]
+ * @param bias [groups * N]
+ */
+export function referenceMatmul(
+  weights: Weights,
+  problem: MatmulProblem,
+  x: Float32Array,
+  bias?: Float32Array,
+): ReferenceOutput {
+  const { M, N, K, groups, channels, samples, window, clamp } = problem;
+  const rows = groups * N;
+  requireInteger(weights.rows, 'reference.weights.rows', { min: rows, max: rows });
+  requireInteger(weights.cols, 'reference.weights.cols', { min: K, max: K });
+  requireLength(x, window.batch * window.inHeight * window.inWidth * channels, 'reference.x');
+  if (bias) requireLength(bias, rows, 'reference.bias');
+
+  const { values: w, rowScale } = formatOf(weights).decode(weights);
+  const { values: a, sampleScale } = formatOf(weights).decodeActivations(x, samples);
+  const skipsZeros = weights.format === 'csr';
+  const padding = weights.format === 'xnor' ? problem.padValue : 0;
+  const groupChannels = channels / groups;
+
+  const y = new Float64Array(M * rows);
+  const sums = new Float64Array(M * rows);
+  const magnitude = new Float64Array(M * rows);
+  const at = new Int32Array(K);
+  for (let m = 0; m < M; m++) {
+    const scaleOfSample = sampleScale[Math.floor((m * samples) / M)];
+    for (let g = 0; g < groups; g++) {
+      gather(problem, m, g * groupChannels, groupChannels, at);
+      for (let r = g * N; r < (g + 1) * N; r++) {
+        let sum = 0;
+        let absolute = 0;
+        for (let k = 0; k < K; k++) {
+          const weight = w[r * K + k];
+          if (skipsZeros && weight === 0) continue;
+          const product = weight * (at[k] < 0 ? padding : a[at[k]]);
+          sum += product;
+          absolute += Math.abs(product);
+        }
+        const scale = rowScale[r] * scaleOfSample;
+        const i = m * rows + r;
+        sums[i] = sum;
+        magnitude[i] = absolute * scale + Math.abs(bias?.[r] ?? 0);
+        y[i] = Math.min(Math.max(sum * scale + (bias?.[r] ?? 0), clamp[0]), clamp[1]);
+      }
+    }
+  }
+  return { y, sums, magnitude };
+}
+
+/** Where in the input the K operands of output pixel m lie, for one group of channels; -1 outside the image. */
+function gather(
+  { window, channels }: MatmulProblem,
+  m: number,
+  firstChannel: number,
+  groupChannels: number,
+  at: Int32Array,
+): void {
+  const { inHeight, inWidth, outHeight, outWidth } = window;
+  const ow = m % outWidth;
+  const oh = Math.floor(m / outWidth) % outHeight;
+  const image = Math.floor(m / (outWidth * outHeight));
+  let k = 0;
+  for (let kh = 0; kh < window.kernelHeight; kh++) {
+    const ih = oh * window.strideHeight - window.padTop + kh * window.dilationHeight;
+    for (let kw = 0; kw < window.kernelWidth; kw++) {
+      const iw = ow * window.strideWidth - window.padLeft + kw * window.dilationWidth;
+      const inside = ih >= 0 && ih < inHeight && iw >= 0 && iw < inWidth;
+      const pixel = (image * inHeight + ih) * inWidth + iw;
+      for (let c = 0; c < groupChannels; c++) at[k++] = inside ? pixel * channels + firstChannel + c : -1;
+    }
+  }
+}
+
+/** Formats whose sums are integers, without rounding. */
+const EXACT_SUMS: ReadonlySet<FormatName> = new Set(['int8', 'xnor']);
+
+/**
+ * The largest |kernel - reference.y| / reference.magnitude that correct f32 arithmetic can show.
+ *
+ * With n roundings between a product and the result, each relative to u, the error is at most
+ * gamma_n = n u / (1 - n u) times the sum of magnitudes, in whatever order the products are added and with or
+ * without fused multiply-add (Higham 2002, Accuracy and Stability of Numerical Algorithms, sections 3.1 and 4.2).
+ *
+ * - u = 2^-23: WebGPU lets an addition or multiplication round either way, so the unit is a whole last place,
+ *   twice the 2^-24 of rounding to nearest.
+ * - n = K for f32 sums (one product, K - 1 additions); 0 for int8 and xnor.
+ * - The epilogue adds 4: integer to float (or one more partial sum), product of the scales, times the sum, plus bias.
+ * - int8 adds 3: the scale of a sample is a quotient, which WebGPU allows to be 2.5 last places off.
+ *
+ * The bound holds where nothing underflows: f32 below 2^-126 may be flushed to zero, so that a comparison needs an
+ * absolute term as well when operands are that small (see `errorBound`).
+ */
+export function tolerance(problem: MatmulProblem): number {
+  const { format } = problem.weights;
+  const n = (EXACT_SUMS.has(format) ? 0 : problem.K) + 4 + (format === 'int8' ? 3 : 0);
+  const u = 2 ** -23;
+  return (n * u) / (1 - n * u);
+}
+
+/**
+ * The largest |kernel - reference.y| of one output: `tolerance` times its magnitude, plus what K + 4 results flushed to
+ * zero can take away.
+ */
+export function errorBound(problem: MatmulProblem, magnitude: number): number {
+  return tolerance(problem) * magnitude + (problem.K + 4) * 2 ** -126;
+}

@@ -1,0 +1,16 @@
+export type { Backend } from './backend.js';
+export { type ErrorCode, ThinferError } from './errors.js';
+export type { CodebookWeights } from './formats/codebook.js';
+export type { CsrWeights } from './formats/csr.js';
+export type { DenseWeights } from './formats/dense.js';
+export type { FormatName, MatrixShape, Weights } from './formats/format.js';
+export { codebook, csr, dense, formats, int8, xnor } from './formats/index.js';
+export type { Int8Weights } from './formats/int8.js';
+export type { XnorWeights } from './formats/xnor.js';
+export type { Pair, WindowOptions } from './layers/geometry.js';
+export type { Layer } from './layers/layer.js';
+export type { Conv2dOptions, MatmulOptions } from './layers/problem.js';
+export type { Activation } from './plan/problem.js';
+export type { BackendName, Candidate, Device } from './plan/variant.js';
+export { createRuntime, type LayerOptions, Runtime, type RuntimeOptions } from './runtime.js';
+export { Tensor } from './tensor.js';

@@ -1,0 +1,206 @@
+import type { Backend, Kernel, Operands } from '../backend.js';
+import { describe, elementCount, ThinferError } from '../errors.js';
+import type { Weights } from '../formats/format.js';
+import type { MatmulProblem } from '../plan/problem.js';
+import { select } from '../plan/select.js';
+import type { Candidate, VariantBase } from '../plan/variant.js';
+import { Tensor } from '../tensor.js';
+
+/** A shape whose first dimension is the batch: [M, K] of linear, [batch, height, width, channels] of conv2d. */
+type Shape = readonly number[];
+
+/** What makes a layer linear or conv2d. */
+export interface LayerKind {
+  place: string;
+  /** The shape of a plain array that comes without one; throws when it can't be known. */
+  shapeOf(length: number): Shape;
+  /** Throws ThinferError `bad-shape` when the shape does not suit the weights. */
+  problemOf(shape: Shape): MatmulProblem;
+  outputShape(problem: MatmulProblem): Shape;
+}
+
+interface Plan {
+  problem: MatmulProblem;
+  backend: Backend;
+  candidates: Candidate[];
+  kernel: Promise<Kernel>;
+  /** Runs that hold it now. */
+  users: number;
+}
+
+/** Problems (batch sizes, image sizes) that a layer keeps kernels for. */
+const PLANS_KEPT = 8;
+
+/** Packed weights on a device, with a kernel chosen for each size of input they have met. */
+export class Layer {
+  readonly weights: Weights;
+  readonly #bias: Float32Array | undefined;
+  readonly #kind: LayerKind;
+  readonly #backends: readonly Backend[];
+  readonly #force: string;
+  /** In order of last use. */
+  readonly #plans = new Map<string, Plan>();
+  readonly #operands = new Map<string, Operands>();
+  #last: MatmulProblem | undefined;
+  #freed = false;
+
+  /** Made by Runtime.linear and Runtime.conv2d. `weights` are validated, `force` is a variant's name or ''. */
+  constructor(
+    kind: LayerKind,
+    backends: readonly Backend[],
+    weights: Weights,
+    bias: Float32Array | undefined,
+    force: string,
+  ) {
+    this.#kind = kind;
+    this.#backends = backends;
+    this.weights = weights;
+    this.#bias = bias;
+    this.#force = force;
+  }
+
+  /** Bytes of packed weights on devices: one copy for each layout in use. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const operands of this.#operands.values()) bytes += operands.bytes;
+    return bytes;
+  }
+
+  /**
+   * Multiplies.
+   * @param x linear: [M, K] with any M; conv2d: [batch, height, width, channels]; row-major f32
+   * @param shape of a plain array; needed by conv2d, optional for linear
+   * @returns [M, N] or [batch, outHeight, outWidth, outputs], on the device that computed it; free it after use
+   * @throws ThinferError `bad-shape`
+   */
+  async run(x: Float32Array | Tensor, shape?: Shape): Promise<Tensor> {
+    const plan = this.#planFor(this.#kind.problemOf(this.#shapeOf(x, shape)));
+    plan.users++;
+    try {
+      return await this.#runPlan(plan, x);
+    } finally {
+      plan.users--;
+      this.#evict();
+    }
+  }
+
+  async #runPlan({ problem, backend, kernel }: Plan, x: Float32Array | Tensor): Promise<Tensor> {
+    const shape = this.#kind.outputShape(problem);
+    const ready = await kernel;
+    // A tensor of another device comes over the host.
+    const data = x instanceof Tensor && x.backend !== backend ? await x.data() : x;
+    const input = data instanceof Tensor ? data.buffer : backend.createBuffer(data.byteLength, 'input');
+    try {
+      if (data instanceof Float32Array) backend.write(input, data);
+      const output = new Tensor(
+        backend,
+        backend.createBuffer(4 * elementCount(shape, this.#kind.place), 'output'),
+        shape,
+      );
+      try {
+        const pass = backend.beginPass();
+        pass.run(ready, [input], output.buffer);
+        await pass.submit();
+        return output;
+      } catch (error) {
+        output.free();
+        throw error;
+      }
+    } finally {
+      if (data instanceof Float32Array) backend.freeBuffer(input);
+    }
+  }
+
+  /**
+   * Every kernel that could do this layer's work, best first: predicted time, the chosen one, and why not the others.
+   * @param shape of an input; default: that of the last run, or one row for a linear layer that has not run
+   */
+  explain(shape?: Shape): Candidate[] {
+    const { place } = this.#kind;
+    const problem = shape
+      ? this.#kind.problemOf(shape)
+      : (this.#last ?? this.#kind.problemOf(this.#kind.shapeOf(this.weights.cols)));
+    return select(problem, this.#backends, { force: this.#force, place }).candidates;
+  }
+
+  /** Gives back the weights and kernels. Runs under way finish first when they were started before. */
+  free(): void {
+    if (this.#freed) return;
+    this.#freed = true;
+    this.#evict();
+  }
+
+  #shapeOf(x: Float32Array | Tensor, given: Shape | undefined): Shape {
+    const { place } = this.#kind;
+    if (this.#freed) {
+      throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
+    }
+    if (!(x instanceof Tensor) && !(x instanceof Float32Array)) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: `${place}: x`,
+        expected: 'a Float32Array or a Tensor',
+        got: describe(x),
+      });
+    }
+    const shape = given ?? (x instanceof Tensor ? x.shape : this.#kind.shapeOf(x.length));
+    const size = x instanceof Tensor ? x.size : x.length;
+    const count = elementCount(shape, `${place}: shape`);
+    if (count !== size) {
+      throw new ThinferError({
+        code: 'bad-shape',
+        place: `${place}: x`,
+        expected: `[${shape.join(', ')}] = ${count} elements`,
+        got: `${size}`,
+      });
+    }
+    return shape;
+  }
+
+  #planFor(problem: MatmulProblem): Plan {
+    this.#last = problem;
+    const key = JSON.stringify([problem.M, problem.window]);
+    let plan = this.#plans.get(key);
+    if (plan) this.#plans.delete(key);
+    else plan = this.#makePlan(problem);
+    this.#plans.set(key, plan);
+    return plan;
+  }
+
+  #makePlan(problem: MatmulProblem): Plan {
+    const { variant, device, candidates } = select<VariantBase>(problem, this.#backends, {
+      force: this.#force,
+      place: this.#kind.place,
+    });
+    const backend = this.#backends.find((b) => b.device === device)!;
+    const kernel = backend.prepare(variant, problem, this.#operandsFor(backend, variant, problem));
+    return { problem, backend, candidates, kernel, users: 0 };
+  }
+
+  #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {
+    const key = `${backend.device.backend}/${backend.layoutOf(variant, problem)}`;
+    let operands = this.#operands.get(key);
+    if (!operands) {
+      operands = backend.pack(variant, problem, this.weights, this.#bias);
+      this.#operands.set(key, operands);
+    }
+    return operands;
+  }
+
+  /** Frees the plans that nobody holds, oldest first, down to what is kept; all of them once the layer is freed. */
+  #evict(): void {
+    for (const [key, plan] of this.#plans) {
+      if (!this.#freed && this.#plans.size <= PLANS_KEPT) return;
+      if (plan.users > 0) continue;
+      this.#plans.delete(key);
+      plan.kernel.then(
+        (kernel) => kernel.free(),
+        () => {},
+      );
+    }
+    if (this.#freed && this.#plans.size === 0) {
+      for (const operands of this.#operands.values()) operands.free();
+      this.#operands.clear();
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import { elementCount, ThinferError } from '../errors.js';
+import type { Weights } from '../formats/format.js';
+import { formatOf } from '../formats/index.js';
+import { type Activation, clampRange, type MatmulProblem, type WeightFacts } from '../plan/problem.js';
+import { linearWindow, type WindowOptions, windowGeometry } from './geometry.js';
+
+/** What `linear` and `conv2d` layers have in common. */
+export interface MatmulOptions {
+  /** [N] (all groups together) */
+  bias?: Float32Array;
+  /** Default `none`. */
+  activation?: Activation;
+}
+
+export interface Conv2dOptions extends MatmulOptions, Omit<WindowOptions, 'ceilMode'> {
+  /** Channels of the input image. Default: what one group of the weights holds. */
+  channels?: number;
+  /** Groups of channels that are convolved apart. Default 1. */
+  groups?: number;
+  /**
+   * `xnor` weights only. What a binary convolution reads outside the image: `zero` adds nothing (the default, what
+   * zero-padding a binarised image means), `one` counts as +1.
+   */
+  binaryPadding?: 'zero' | 'one';
+}
+
+/** Facts about weights for selection. Weights must be validated. */
+export function weightFacts(weights: Weights): WeightFacts {
+  const facts: WeightFacts = {
+    format: weights.format,
+    nnz: weights.format === 'csr' ? weights.values.length : weights.rows * weights.cols,
+    bytes: formatOf(weights).bytes(weights),
+  };
+  if (weights.format === 'codebook') facts.entries = weights.entries;
+  if (weights.format === 'int8') facts.symmetric = weights.zeroPoint?.every((z) => z === 0) ?? true;
+  return facts;
+}
+
+/** C[M,N] = act(A[M,K] * W[N,K]^T + bias). */
+export function linearProblem(
+  facts: WeightFacts,
+  shape: { rows: number; cols: number },
+  M: number,
+  options: MatmulOptions,
+): MatmulProblem {
+  elementCount([M, shape.cols], 'linear.input');
+  elementCount([M, shape.rows], 'linear.output');
+  return {
+    op: 'linear',
+    M,
+    N: shape.rows,
+    K: shape.cols,
+    groups: 1,
+    channels: shape.cols,
+    window: linearWindow(M),
+    samples: M,
+    weights: facts,
+    bias: options.bias !== undefined,
+    clamp: clampRange(options.activation ?? 'none'),
+    padValue: 0,
+  };
+}
+
+/**
+ * The convolution of NHWC images [batch, height, width, channels] with weights [rows, cols] in OHWI order.
+ * @throws ThinferError `bad-shape` when weights, groups and channels do not fit each other
+ */
+export function conv2dProblem(
+  facts: WeightFacts,
+  shape: { rows: number; cols: number },
+  image: readonly [batch: number, height: number, width: number],
+  options: Conv2dOptions,
+): MatmulProblem {
+  const window = windowGeometry(options, image, 'conv2d');
+  const groups = options.groups ?? 1;
+  const taps = window.kernelHeight * window.kernelWidth;
+  const groupChannels = shape.cols / taps;
+  const channels = options.channels ?? groupChannels * groups;
+  if (!Number.isInteger(groupChannels) || groupChannels * groups !== channels) {
+    throw new ThinferError({
+      code: 'bad-shape',
+      place: 'conv2d.channels',
+      expected: `weights of ${taps} taps x ${channels} channels / ${groups} groups = ${(taps * channels) / groups} columns`,
+      got: `${shape.cols} columns`,
+      hint: 'Weights are OHWI: [outputs, kernelHeight, kernelWidth, channels / groups].',
+    });
+  }
+  if (!Number.isInteger(groups) || groups < 1 || shape.rows % groups !== 0) {
+    throw new ThinferError({
+      code: 'bad-shape',
+      place: 'conv2d.groups',
+      expected: `a divisor of the ${shape.rows} output channels`,
+      got: String(groups),
+    });
+  }
+  elementCount([...image, channels], 'conv2d.input');
+  const M = elementCount([window.batch, window.outHeight, window.outWidth], 'conv2d.output');
+  elementCount([M, shape.rows], 'conv2d.output');
+  return {
+    op: 'conv2d',
+    M,
+    N: shape.rows / groups,
+    K: shape.cols,
+    groups,
+    channels,
+    window,
+    samples: window.batch,
+    weights: facts,
+    bias: options.bias !== undefined,
+    clamp: clampRange(options.activation ?? 'none'),
+    padValue: options.binaryPadding === 'one' ? 1 : 0,
+  };
+}

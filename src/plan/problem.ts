@@ -1,0 +1,117 @@
+import type { FormatName } from '../formats/format.js';
+
+/** Applied to each output after scale and bias: a clamp to [min, max]. */
+export type Activation = 'none' | 'relu' | 'relu6' | { min: number; max: number };
+
+/** The [min, max] of an activation; infinite where it does not bound. */
+export function clampRange(activation: Activation): [min: number, max: number] {
+  if (activation === 'none') return [-Infinity, Infinity];
+  if (activation === 'relu') return [0, Infinity];
+  if (activation === 'relu6') return [0, 6];
+  return [activation.min, activation.max];
+}
+
+/** A window sliding over NHWC images; sizes in pixels, `pad*` in input pixels. */
+export interface WindowGeometry {
+  batch: number;
+  inHeight: number;
+  inWidth: number;
+  kernelHeight: number;
+  kernelWidth: number;
+  strideHeight: number;
+  strideWidth: number;
+  dilationHeight: number;
+  dilationWidth: number;
+  padTop: number;
+  padLeft: number;
+  padBottom: number;
+  padRight: number;
+  outHeight: number;
+  outWidth: number;
+}
+
+/** What is known about the weights of a problem without touching them. */
+export interface WeightFacts {
+  format: FormatName;
+  /** Non-zero multiplications a full pass over the weights does. */
+  nnz: number;
+  /** Bytes of the packed weights. */
+  bytes: number;
+  /** `codebook` only: entries of the codebook, 16 or 256. */
+  entries?: number;
+  /** `int8` only: true when every zero point is 0. */
+  symmetric?: boolean;
+}
+
+/**
+ * `linear`: C[M,N] = act(A[M,K] * W[N,K]^T + bias[N]).
+ * `conv2d`: the same with A gathered from NHWC images: M = batch * outHeight * outWidth rows of
+ * K = kernelHeight * kernelWidth * channels/groups, for each of `groups` groups.
+ */
+export interface MatmulProblem {
+  op: 'linear' | 'conv2d';
+  M: number;
+  /** Output channels of one group. */
+  N: number;
+  /** Products summed for one output. */
+  K: number;
+  groups: number;
+  /** Input channels of all groups together (linear: K). */
+  channels: number;
+  /** The window; for linear a 1x1 window over one image of 1 x M pixels, so that one kernel serves both. */
+  window: WindowGeometry;
+  /** Independently quantised parts of the input: rows of linear, images of conv2d. */
+  samples: number;
+  weights: WeightFacts;
+  bias: boolean;
+  clamp: [min: number, max: number];
+  /** What a binary convolution reads outside the image: 0 (no contribution) or +1. */
+  padValue: 0 | 1;
+}
+
+/** Pooling over NHWC images. */
+export interface PoolProblem {
+  op: 'maxPool2d' | 'averagePool2d';
+  channels: number;
+  window: WindowGeometry;
+  /** averagePool2d: divide by the whole window, or by the pixels inside the image. */
+  countIncludePad: boolean;
+}
+
+/** C = A op B, broadcast. Strides are in elements, 0 along a broadcast dimension; `dims` is C's shape. */
+export interface BinaryProblem {
+  op: 'add' | 'sub' | 'mul' | 'div';
+  dims: number[];
+  aStrides: number[];
+  bStrides: number[];
+  clamp: [min: number, max: number];
+}
+
+/** C = min(max(A, clamp[0]), clamp[1]); NaN stays NaN. */
+export interface ClampProblem {
+  op: 'clamp';
+  size: number;
+  clamp: [min: number, max: number];
+}
+
+/** Softmax along the last axis of A[rows, cols]. */
+export interface SoftmaxProblem {
+  op: 'softmax';
+  rows: number;
+  cols: number;
+}
+
+/** C = A with dimensions permuted: C's dimension i is A's dimension perm[i]. */
+export interface TransposeProblem {
+  op: 'transpose';
+  /** A's shape. */
+  dims: number[];
+  perm: number[];
+}
+
+/** One piece of work for a kernel. */
+export type Problem = MatmulProblem | PoolProblem | BinaryProblem | ClampProblem | SoftmaxProblem | TransposeProblem;
+
+export function isMatmul(problem: Problem): problem is MatmulProblem {
+  return problem.op === 'linear' || problem.op === 'conv2d';
+}

@@ -1,0 +1,62 @@
+import type { FormatName, Weights } from '../formats/format.js';
+import type { MatmulProblem, Problem } from './problem.js';
+
+export type BackendName = 'wasm' | 'webgpu';
+
+/** What a backend can do on this machine: facts that selection and cost models read. */
+export interface Device {
+  backend: BackendName;
+  /** For people and cache keys, e.g. `wasm B (x64, relaxed SIMD)` or `nvidia hopper`. */
+  label: string;
+  /** Capabilities that `Variant.requires` names. */
+  features: ReadonlySet<string>;
+  /** Multiply-adds a nanosecond of the dense f32 kernel at full rate. */
+  macsPerNs: number;
+  /** Bytes a nanosecond from memory. */
+  bytesPerNs: number;
+  /** Milliseconds of one dispatch. */
+  dispatchMs: number;
+  /** Milliseconds of one run whatever it does: submit and read-back. */
+  runMs: number;
+  /** WebGPU: the device's limits. */
+  limits?: Record<string, number>;
+}
+
+/** What rows of every backend's table have in common. */
+export interface VariantBase<P extends Problem = Problem> {
+  /** `<format>_<op>_<MR>x<NR>[_k<KB>][_<isa>]`: table name, test title, GPU label, bench row and log line. */
+  name: string;
+  ops: readonly P['op'][];
+  /** Weight format; absent for operators without weights. */
+  format?: FormatName;
+  /** Device features without which the row can't run. */
+  requires?: readonly string[];
+  /** True, or why not. */
+  supports?(p: P, device: Device): true | string;
+  /** Predicted milliseconds, without Device.runMs. */
+  cost(p: P, device: Device): number;
+}
+
+/** Typed arrays in the order that a kernel reads its weights: the layout's operands. */
+export type PackedOperands = Record<
+  string,
+  Float32Array | Int32Array | Uint32Array | Int16Array | Int8Array | Uint8Array
+>;
+
+/** How a variant wants its weights; rows that name the same layout share one packed copy. */
+export interface Layout<W extends Weights = Weights> {
+  name: string;
+  pack(weights: W, p: MatmulProblem): PackedOperands;
+}
+
+/** Selection's answer about one variant. */
+export interface Candidate {
+  variant: string;
+  backend: BackendName;
+  device: string;
+  predictedMs: number;
+  /** Bytes of weights on the device, when packed for this variant. */
+  chosen: boolean;
+  /** Why it was chosen or why not. */
+  reason: string;
+}

@@ -1,0 +1,169 @@
+import type { Backend } from './backend.js';
+import { elementCount, requireLength, ThinferError } from './errors.js';
+import type { Weights } from './formats/format.js';
+import { validate } from './formats/index.js';
+import { Layer } from './layers/layer.js';
+import { type Conv2dOptions, conv2dProblem, linearProblem, type MatmulOptions, weightFacts } from './layers/problem.js';
+import type { BackendName } from './plan/variant.js';
+import { Tensor } from './tensor.js';
+import { createWasmBackend, type WasmOptions } from './wasm/index.js';
+import { createWebgpuBackend } from './webgpu/index.js';
+
+export interface RuntimeOptions {
+  /** Which backends to use where they exist. Default: both. */
+  backends?: readonly BackendName[];
+  wasm?: WasmOptions;
+  /** A GPU to ask for an adapter, or a device of the caller's, which is never destroyed. Default: the platform's. */
+  gpu?: GPU | GPUDevice;
+}
+
+/** How one layer is to be run, beyond what it computes. */
+export interface LayerOptions {
+  /** Only on this backend. */
+  backend?: BackendName;
+  /** Only this kernel, by its name in the table. */
+  kernel?: string;
+}
+
+/** The devices of this process, and the way to layers on them. */
+export class Runtime {
+  /** In order of preference at equal predicted time. */
+  readonly backends: readonly Backend[];
+  /** Why a backend that was wanted is missing. */
+  readonly notes: readonly string[];
+
+  /** Made by createRuntime. */
+  constructor(backends: readonly Backend[], notes: readonly string[]) {
+    this.backends = backends;
+    this.notes = notes;
+  }
+
+  /**
+   * C[M,N] = activation(A[M,K] * W[N,K]^T + bias[N]), for any M.
+   * @param weights [N, K] in any format; they stay packed
+   * @throws ThinferError `bad-weights`, `bad-shape`, `no-kernel`
+   */
+  async linear(weights: Weights, options: MatmulOptions & LayerOptions = {}): Promise<Layer> {
+    validate(weights, 'linear.weights');
+    const { rows, cols } = weights;
+    const facts = weightFacts(weights);
+    return this.#layer(weights, options, {
+      place: 'linear',
+      shapeOf: (length) => [length / cols, cols],
+      problemOf: (shape) => {
+        if (shape.at(-1) !== cols) throw wrongShape('linear', `[..., ${cols}]`, shape);
+        return linearProblem(facts, weights, elementCount(shape, 'linear: shape') / cols, options);
+      },
+      outputShape: ({ M }) => [M, rows],
+    });
+  }
+
+  /**
+   * The convolution of NHWC images with weights in OHWI order: rows = outputs, cols = kernelHeight * kernelWidth *
+   * channels / groups. Computes activation(conv + bias).
+   * @throws ThinferError `bad-weights`, `bad-shape`, `no-kernel`
+   */
+  async conv2d(weights: Weights, options: Conv2dOptions & LayerOptions): Promise<Layer> {
+    validate(weights, 'conv2d.weights');
+    const { rows } = weights;
+    const facts = weightFacts(weights);
+    return this.#layer(weights, options, {
+      place: 'conv2d',
+      shapeOf: (length) => {
+        throw wrongShape('conv2d', 'a Tensor, or run(x, [batch, height, width, channels])', [length]);
+      },
+      problemOf: (shape) => {
+        if (shape.length !== 4) throw wrongShape('conv2d', '[batch, height, width, channels]', shape);
+        const [batch, height, width, channels] = shape;
+        const problem = conv2dProblem(facts, weights, [batch, height, width], options);
+        if (channels !== problem.channels) {
+          throw wrongShape('conv2d', `[batch, height, width, ${problem.channels}]`, shape);
+        }
+        return problem;
+      },
+      outputShape: ({ window }) => [window.batch, window.outHeight, window.outWidth, rows],
+    });
+  }
+
+  #layer(weights: Weights, options: MatmulOptions & LayerOptions, kind: ConstructorParameters<typeof Layer>[0]): Layer {
+    const { bias, backend, kernel = '' } = options;
+    if (bias) {
+      requireLength(bias, weights.rows, `${kind.place}.bias`, { hint: 'One bias an output channel.' });
+      const bad = bias.findIndex((value) => !Number.isFinite(value));
+      if (bad >= 0) {
+        throw new ThinferError({
+          code: 'bad-weights',
+          place: `${kind.place}.bias[${bad}]`,
+          expected: 'a finite number',
+          got: String(bias[bad]),
+        });
+      }
+    }
+    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, kernel);
+  }
+
+  /** Copies an array to a device. */
+  tensor(data: Float32Array, shape: readonly number[], backend?: BackendName): Tensor {
+    requireLength(data, elementCount(shape, 'tensor.shape'), 'tensor.data', { code: 'bad-shape' });
+    const [target] = this.#backendsFor(backend, 'tensor');
+    const tensor = new Tensor(target, target.createBuffer(data.byteLength, 'tensor'), shape);
+    target.write(tensor.buffer, data);
+    return tensor;
+  }
+
+  /** Frees all memory of all backends. Layers, models and tensors of this runtime are of no use after it. */
+  free(): void {
+    for (const backend of this.backends) backend.free();
+  }
+
+  #backendsFor(name: BackendName | undefined, place: string): readonly Backend[] {
+    if (name === undefined) return this.backends;
+    const found = this.backends.filter(({ device }) => device.backend === name);
+    if (found.length > 0) return found;
+    throw new ThinferError({
+      code: 'unsupported',
+      place: `${place}.backend`,
+      expected: `one of ${this.backends.map(({ device }) => device.backend).join(', ')}`,
+      got: name,
+      hint: this.notes.join(' '),
+    });
+  }
+}
+
+function wrongShape(place: string, expected: string, shape: readonly number[]): ThinferError {
+  return new ThinferError({ code: 'bad-shape', place: `${place}: shape`, expected, got: `[${shape.join(', ')}]` });
+}
+
+/**
+ * Finds out what this machine can do. The lack of one backend is noted in Runtime.notes, not thrown.
+ * @throws ThinferError `unsupported` when none of the wanted backends exists
+ */
+export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  const wanted = options.backends ?? ['wasm', 'webgpu'];
+  const backends: Backend[] = [];
+  const notes: string[] = [];
+  if (wanted.includes('wasm')) {
+    try {
+      backends.push(await createWasmBackend(options.wasm));
+    } catch (error) {
+      // What the caller asked for by name must not silently become something else.
+      if (options.wasm?.module || options.wasm?.url || options.wasm?.bytes) throw error;
+      notes.push(`No WASM: ${(error as Error).message}`);
+    }
+  }
+  if (wanted.includes('webgpu')) {
+    const found = await createWebgpuBackend({ gpu: options.gpu });
+    if (typeof found === 'string') notes.push(`No WebGPU: ${found}`);
+    else backends.push(found);
+  }
+  if (backends.length === 0) {
+    throw new ThinferError({
+      code: 'unsupported',
+      place: 'createRuntime',
+      expected: `one of ${wanted.join(', ')}`,
+      got: 'none',
+      hint: notes.join(' '),
+    });
+  }
+  return new Runtime(backends, notes);
+}

@@ -1,0 +1,294 @@
+import { wasmVariants } from '../../asm/variants.js';
+import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
+import { ThinferError } from '../errors.js';
+import type { Weights } from '../formats/format.js';
+import { isMatmul, type MatmulProblem, type Problem } from '../plan/problem.js';
+import type { Device } from '../plan/variant.js';
+import { Heap } from './heap.js';
+import { type LoadedModule, loadModule, type WasmOptions } from './module.js';
+import { roundUp, type WasmVariant } from './variant.js';
+
+/** Job in asm/shared/job.ts: 10 addresses and 2 floats, in 4-byte fields. */
+const HEADER_FIELDS = 12;
+const INPUT = 0;
+const INPUT2 = 1;
+const OUTPUT = 2;
+const FIRST_WEIGHT = 3;
+const MAX_WEIGHTS = 4;
+const BIAS = 7;
+const SHARED = 8;
+const ZEROS = 9;
+const LOW = 10;
+
+interface WasmBuffer extends DeviceBuffer {
+  address: number;
+}
+
+class WasmOperands implements Operands {
+  readonly layout: string;
+  readonly bytes: number;
+  /** Addresses of the layout's arrays in their order, then of the bias. */
+  readonly addresses: number[];
+  readonly bias: number;
+  #heap: Heap;
+  #block: number;
+
+  constructor(heap: Heap, layout: string, arrays: readonly ArrayBufferView[], bias: Float32Array) {
+    this.layout = layout;
+    const all = [...arrays, bias];
+    const offsets: number[] = [];
+    let total = 0;
+    for (const array of all) {
+      offsets.push(total);
+      total += roundUp(array.byteLength, 64);
+    }
+    this.bytes = total;
+    this.#heap = heap;
+    this.#block = heap.allocate(total, `weights in layout ${layout}`);
+    for (const [i, { buffer, byteOffset, byteLength }] of all.entries()) {
+      heap.uint8(this.#block + offsets[i], byteLength).set(new Uint8Array(buffer, byteOffset, byteLength));
+    }
+    this.addresses = offsets.slice(0, -1).map((offset) => this.#block + offset);
+    this.bias = this.#block + offsets.at(-1)!;
+  }
+
+  free(): void {
+    if (this.#block) this.#heap.free(this.#block);
+    this.#block = 0;
+  }
+}
+
+class WasmKernel implements Kernel {
+  readonly variant: string;
+  readonly problem: Problem;
+  readonly job: number;
+  readonly stages: readonly { run: CallableFunction; tiles: number }[];
+  readonly #free: () => void;
+  #freed = false;
+
+  constructor(
+    variant: string,
+    problem: Problem,
+    job: number,
+    stages: readonly { run: CallableFunction; tiles: number }[],
+    free: () => void,
+  ) {
+    this.variant = variant;
+    this.problem = problem;
+    this.job = job;
+    this.stages = stages;
+    this.#free = free;
+  }
+
+  free(): void {
+    if (!this.#freed) this.#free();
+    this.#freed = true;
+  }
+}
+
+/** A region that all kernels share, as large as the most demanding one that lives. */
+class SharedRegion {
+  address = 0;
+  #bytes = 0;
+  #users = 0;
+  readonly #heap: Heap;
+  readonly #label: string;
+
+  constructor(heap: Heap, label: string) {
+    this.#heap = heap;
+    this.#label = label;
+  }
+
+  acquire(bytes: number): void {
+    if (bytes > this.#bytes) {
+      if (this.address) this.#heap.free(this.address);
+      this.address = 0;
+      this.#bytes = 0;
+      this.address = this.#heap.allocate(bytes, this.#label);
+      this.#bytes = bytes;
+      this.#heap.uint8(this.address, bytes).fill(0);
+    }
+    this.#users++;
+  }
+
+  release(): void {
+    if (--this.#users > 0) return;
+    if (this.address) this.#heap.free(this.address);
+    this.address = 0;
+    this.#bytes = 0;
+  }
+}
+
+/** The WASM backend: one module, one memory, one thread. */
+export class WasmBackend implements Backend<WasmVariant> {
+  readonly device: Device;
+  readonly variants = wasmVariants;
+  /** Which of the modules A, B and C runs. */
+  readonly module: LoadedModule['name'];
+  readonly #heap: Heap;
+  readonly #exports: LoadedModule['exports'];
+  /** Scratch of the thread, scratch between stages, and f32 zeros that stand for the padding of images. */
+  readonly #scratch: SharedRegion;
+  readonly #shared: SharedRegion;
+  readonly #zeros: SharedRegion;
+  #freed = false;
+
+  constructor({ name, engine, exports, memory, heapBase }: LoadedModule) {
+    this.module = name;
+    this.#exports = exports;
+    this.#heap = new Heap(memory, heapBase);
+    this.#scratch = new SharedRegion(this.#heap, 'scratch');
+    this.#shared = new SharedRegion(this.#heap, 'scratch between stages');
+    this.#zeros = new SharedRegion(this.#heap, 'padding');
+    const features = new Set<string>(['simd']);
+    features.add(name === 'C' ? 'plain-simd' : 'relaxed-simd');
+    if (name === 'A') features.add('fast-dot').add(engine.dot!);
+    if (engine.x86) features.add('x86');
+    const what = { A: `relaxed SIMD, ${engine.dot}`, B: 'relaxed SIMD', C: 'plain SIMD' }[name];
+    this.device = {
+      backend: 'wasm',
+      label: `wasm ${name} (${what})`,
+      features,
+      // 128-bit multiply-adds at some 3.5 GHz: two a cycle where they are fused, else at most two thirds of that.
+      macsPerNs: name === 'C' ? 18 : 27,
+      bytesPerNs: 30,
+      dispatchMs: 0.001,
+      runMs: 0.005,
+    };
+  }
+
+  get memory() {
+    return { bytes: this.#heap.bytes, peakBytes: this.#heap.peakBytes };
+  }
+
+  createBuffer(bytes: number, label: string): DeviceBuffer {
+    this.#assertAlive();
+    return { bytes, address: this.#heap.allocate(bytes, label) } as WasmBuffer;
+  }
+
+  freeBuffer(buffer: DeviceBuffer): void {
+    if (!this.#freed) this.#heap.free((buffer as WasmBuffer).address);
+  }
+
+  write(buffer: DeviceBuffer, data: Float32Array): void {
+    this.#assertAlive();
+    assertFits(buffer, data.byteLength, 'write');
+    this.#heap.floats((buffer as WasmBuffer).address, data.length).set(data);
+  }
+
+  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+    this.#assertAlive();
+    assertFits(buffer, length * 4, 'read');
+    return this.#heap.floats((buffer as WasmBuffer).address, length).slice();
+  }
+
+  layoutOf(variant: WasmVariant): string {
+    return variant.layout!.name;
+  }
+
+  pack(variant: WasmVariant, problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands {
+    this.#assertAlive();
+    const p = problem as MatmulProblem;
+    const layout = variant.layout!;
+    const arrays = Object.values(layout.pack(weights as never, p));
+    const paddedN = roundUp(p.N, layout.panel);
+    const paddedBias = new Float32Array(p.groups * paddedN);
+    if (bias) {
+      for (let g = 0; g < p.groups; g++) paddedBias.set(bias.subarray(g * p.N, (g + 1) * p.N), g * paddedN);
+    }
+    return new WasmOperands(this.#heap, layout.name, arrays, paddedBias);
+  }
+
+  async prepare(variant: WasmVariant, problem: Problem, operands?: Operands): Promise<Kernel> {
+    this.#assertAlive();
+    const params = variant.params(problem, this.device);
+    const fields = HEADER_FIELDS + params.length;
+    const job = this.#heap.allocate(fields * 4, `job of ${variant.name}`);
+    const words = this.#heap.words(job, fields);
+    words.fill(0);
+    if (operands) {
+      const { addresses, bias } = operands as WasmOperands;
+      for (let i = 0; i < Math.min(addresses.length, MAX_WEIGHTS); i++) words[FIRST_WEIGHT + i] = addresses[i];
+      words[BIAS] = bias;
+    }
+    words.set(params, HEADER_FIELDS);
+    this.#heap.floats(job, fields).set(variant.clamp?.(problem) ?? [-Infinity, Infinity], LOW);
+    const regions: SharedRegion[] = [];
+    const acquire = (region: SharedRegion, bytes: number) => {
+      region.acquire(bytes);
+      regions.push(region);
+    };
+    const free = () => {
+      if (this.#freed) return;
+      this.#heap.free(job);
+      for (const region of regions) region.release();
+    };
+    try {
+      const scratchBytes = variant.scratchBytes?.(problem) ?? 0;
+      const sharedBytes = variant.sharedBytes?.(problem) ?? 0;
+      if (scratchBytes) acquire(this.#scratch, scratchBytes);
+      if (sharedBytes) acquire(this.#shared, sharedBytes);
+      if (isMatmul(problem)) acquire(this.#zeros, problem.channels * 4 + 16);
+    } catch (error) {
+      free();
+      throw error;
+    }
+    const stages = variant.stages.map((stage) => ({
+      run: this.#exports[stage.export],
+      tiles: stage.tiles(problem),
+    }));
+    return new WasmKernel(variant.name, problem, job, stages, free);
+  }
+
+  beginPass(): Pass {
+    this.#assertAlive();
+    return {
+      run: (kernel, inputs, output) => this.#run(kernel as WasmKernel, inputs, output),
+      submit: async () => {},
+    };
+  }
+
+  #run({ job, stages }: WasmKernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): void {
+    this.#assertAlive();
+    const words = this.#heap.words(job, HEADER_FIELDS);
+    words[INPUT] = (inputs[0] as WasmBuffer).address;
+    words[INPUT2] = inputs.length > 1 ? (inputs[1] as WasmBuffer).address : 0;
+    words[OUTPUT] = (output as WasmBuffer).address;
+    words[SHARED] = this.#shared.address;
+    words[ZEROS] = this.#zeros.address;
+    const scratch = this.#scratch.address;
+    for (const { run, tiles } of stages) run(job, 0, tiles, scratch);
+  }
+
+  free(): void {
+    // The memory goes with the last reference to it.
+    this.#freed = true;
+  }
+
+  #assertAlive(): void {
+    if (this.#freed) {
+      throw new ThinferError({
+        code: 'disposed',
+        place: 'WASM backend',
+        expected: 'a runtime that was not freed',
+        got: 'one that was',
+      });
+    }
+  }
+}
+
+function assertFits(buffer: DeviceBuffer, bytes: number, what: string): void {
+  if (bytes > buffer.bytes) {
+    throw new ThinferError({
+      code: 'bad-shape',
+      place: `WASM backend: ${what}`,
+      expected: `at most ${buffer.bytes} bytes`,
+      got: String(bytes),
+    });
+  }
+}
+
+/** @throws ThinferError `unsupported` when the engine has no WASM SIMD, or cannot run the module asked for */
+export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
+  return new WasmBackend(await loadModule(options));
+}
