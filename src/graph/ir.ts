@@ -1,0 +1,209 @@
+import type { Weights } from '../formats/format.js';
+import type { WindowOptions } from '../layers/geometry.js';
+
+/**
+ * A dimension: a size, or the name of one that is known only when the graph runs (usually the batch). Two dimensions
+ * with the same name are equal; nothing is known about different names.
+ */
+export type Dim = number | string;
+
+/** A value's number inside its graph. */
+export type ValueId = number;
+
+export interface Value {
+  id: ValueId;
+  /** For people: the name in the source model where there is one. */
+  name: string;
+  shape: readonly Dim[];
+}
+
+/** f32 data that is known before the graph runs, row-major. */
+export interface Constant {
+  dims: readonly number[];
+  data: Float32Array;
+}
+
+/** Each output is limited to [min, max]; infinite where it is not. */
+export type Clamp = readonly [min: number, max: number];
+
+export const NO_CLAMP: Clamp = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+
+/** Order of an image batch's dimensions. Kernels want NHWC: `toNhwc` turns every NCHW node into one. */
+export type ImageLayout = 'NCHW' | 'NHWC';
+
+interface NodeBase {
+  /** Options and reports name layers by it; unique among the layers of a graph. */
+  name: string;
+  inputs: readonly ValueId[];
+  output: ValueId;
+}
+
+/** out = clamp(conv(image, weights) + bias); image [batch, height, width, channels] in `layout`'s order. */
+export interface Conv2dNode extends NodeBase {
+  op: 'conv2d';
+  layout: ImageLayout;
+  window: Omit<WindowOptions, 'ceilMode'>;
+  groups: number;
+  /** OHWI: rows = outputs, cols = kernelHeight * kernelWidth * channels / groups. Dense until `packGraph`. */
+  weights: Weights;
+  /** [rows] */
+  bias?: Float32Array;
+  clamp: Clamp;
+  /** What a binary convolution (`xnor` weights) reads outside the image. */
+  binaryPadding?: 'zero' | 'one';
+}
+
+/** out[..., rows] = clamp(in[..., cols] * weights[rows, cols]^T + bias). */
+export interface LinearNode extends NodeBase {
+  op: 'linear';
+  /** Dense until `packGraph`. */
+  weights: Weights;
+  /** [rows] */
+  bias?: Float32Array;
+  clamp: Clamp;
+}
+
+export interface PoolNode extends NodeBase {
+  op: 'maxPool2d' | 'averagePool2d';
+  layout: ImageLayout;
+  /** `global`: the window is the whole image. */
+  window: WindowOptions | 'global';
+  /** averagePool2d: divide by the whole window, or by the pixels inside the image. */
+  countIncludePad: boolean;
+}
+
+/** out = clamp(a op b), broadcast as in NumPy. */
+export interface BinaryNode extends NodeBase {
+  op: 'add' | 'sub' | 'mul' | 'div';
+  clamp: Clamp;
+}
+
+export interface ClampNode extends NodeBase {
+  op: 'clamp';
+  clamp: Clamp;
+}
+
+/** Softmax over the last `tail` dimensions together. */
+export interface SoftmaxNode extends NodeBase {
+  op: 'softmax';
+  tail: number;
+}
+
+/** Output dimension i is input dimension perm[i]. */
+export interface TransposeNode extends NodeBase {
+  op: 'transpose';
+  perm: readonly number[];
+}
+
+/** One dimension of a reshape's result: a size, the product of some input dimensions, or what is left (once only). */
+export type ReshapeDim = number | 'infer' | { axes: readonly number[] };
+
+/** Another shape for the same elements: no work when run. */
+export interface ReshapeNode extends NodeBase {
+  op: 'reshape';
+  target: readonly ReshapeDim[];
+}
+
+/** out = in * scale[c] + shift[c] along axis 1. Passes leave none of these. */
+export interface BatchNormNode extends NodeBase {
+  op: 'batchNorm';
+  scale: Float32Array;
+  shift: Float32Array;
+}
+
+export type Node =
+  | Conv2dNode
+  | LinearNode
+  | PoolNode
+  | BinaryNode
+  | ClampNode
+  | SoftmaxNode
+  | TransposeNode
+  | ReshapeNode
+  | BatchNormNode;
+
+/** A node with weights. */
+export type LayerNode = Conv2dNode | LinearNode;
+
+export interface Graph {
+  /** Inputs keep their declared shape in `values`. */
+  inputs: readonly { name: string; value: ValueId }[];
+  outputs: readonly { name: string; value: ValueId }[];
+  values: ReadonlyMap<ValueId, Value>;
+  constants: ReadonlyMap<ValueId, Constant>;
+  /** Sorted: a node follows the nodes whose outputs it reads. Each value is written by one node at most. */
+  nodes: readonly Node[];
+}
+
+export function isLayer(node: Node): node is LayerNode {
+  return node.op === 'conv2d' || node.op === 'linear';
+}
+
+export function isBinary(node: Node): node is BinaryNode {
+  return node.op === 'add' || node.op === 'sub' || node.op === 'mul' || node.op === 'div';
+}
+
+/** Dense weights of a layer that is not packed yet: row-major [rows, cols]. */
+export function denseValues(node: LayerNode): Float32Array {
+  if (node.weights.format !== 'dense') throw new TypeError(`${node.name} is packed already; passes run before packing`);
+  return node.weights.values;
+}
+
+/** clamp(clamp(x, inner), outer) as one clamp. */
+export function composeClamp([a, b]: Clamp, [low, high]: Clamp): Clamp {
+  const limit = (x: number) => Math.min(Math.max(x, low), high);
+  return [limit(a), limit(b)];
+}
+
+export function isClamped([min, max]: Clamp): boolean {
+  return min !== Number.NEGATIVE_INFINITY || max !== Number.POSITIVE_INFINITY;
+}
+
+/** Strides in elements of a row-major tensor. */
+export function stridesOf(dims: readonly number[]): number[] {
+  const strides = new Array<number>(dims.length);
+  let stride = 1;
+  for (let i = dims.length - 1; i >= 0; i--) {
+    strides[i] = stride;
+    stride *= dims[i];
+  }
+  return strides;
+}
+
+/** Strides that walk `dims` while broadcasting it to `to`: 0 along broadcast dimensions. */
+export function broadcastStrides(dims: readonly number[], to: readonly number[]): number[] {
+  const strides = stridesOf(dims);
+  const missing = to.length - dims.length;
+  return to.map((_, i) => (i < missing || dims[i - missing] === 1 ? 0 : strides[i - missing]));
+}
+
+/** The elements of a row-major tensor read at `strides` while counting through `dims`. */
+export function gather(data: Float32Array, dims: readonly number[], strides: readonly number[]): Float32Array {
+  const out = new Float32Array(dims.reduce((a, b) => a * b, 1));
+  const index = new Array<number>(dims.length).fill(0);
+  let offset = 0;
+  for (let i = 0; i < out.length; i++) {
+    out[i] = data[offset];
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      offset += strides[axis];
+      if (++index[axis] < dims[axis]) break;
+      offset -= strides[axis] * dims[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
+}
+
+/** The constant with its dimensions permuted: result dimension i is dimension perm[i]. */
+export function transposeConstant({ dims, data }: Constant, perm: readonly number[]): Constant {
+  const strides = stridesOf(dims);
+  const permuted = perm.map((axis) => dims[axis]);
+  const order = perm.map((axis) => strides[axis]);
+  return { dims: permuted, data: gather(data, permuted, order) };
+}
+
+export function inversePermutation(perm: readonly number[]): number[] {
+  const inverse = new Array<number>(perm.length);
+  for (const [i, axis] of perm.entries()) inverse[axis] = i;
+  return inverse;
+}

@@ -1,0 +1,29 @@
+import type { Graph } from '../ir.js';
+import { fuseActivation } from './activation.js';
+import { foldBatchNorm, lowerBatchNorm } from './batchnorm.js';
+import { foldBias } from './bias.js';
+import { foldConstants } from './constants.js';
+import { foldFlatten, sinkTransposes, toNhwc, transposeToReshape } from './layout.js';
+import { removeDead } from './rewrite.js';
+
+/** From a graph to one that computes the same with less work. Pure: the argument is not changed. */
+export type GraphPass = (graph: Graph) => Graph;
+
+/** Every pass, in the order in which `optimize` runs them. */
+export const PASSES: readonly { name: string; run: GraphPass }[] = [
+  { name: 'removeDead', run: removeDead },
+  { name: 'foldConstants', run: foldConstants },
+  { name: 'foldBatchNorm', run: foldBatchNorm },
+  { name: 'lowerBatchNorm', run: lowerBatchNorm },
+  { name: 'foldBias', run: foldBias },
+  { name: 'fuseActivation', run: fuseActivation },
+  { name: 'toNhwc', run: toNhwc },
+  { name: 'sinkTransposes', run: sinkTransposes },
+  { name: 'foldFlatten', run: foldFlatten },
+  { name: 'transposeToReshape', run: transposeToReshape },
+];
+
+/** Runs all passes. The result has NHWC images only and no batchNorm: what the executor runs. */
+export function optimize(graph: Graph): Graph {
+  return PASSES.reduce((current, pass) => pass.run(current), graph);
+}

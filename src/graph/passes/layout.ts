@@ -1,0 +1,241 @@
+import {
+  type BinaryNode,
+  denseValues,
+  type Graph,
+  gather,
+  inversePermutation,
+  isBinary,
+  type LinearNode,
+  type Node,
+  type ReshapeDim,
+  type ReshapeNode,
+  stridesOf,
+  type TransposeNode,
+  transposeConstant,
+  type ValueId,
+} from '../ir.js';
+import type { Shape } from '../shapes.js';
+import { Rewriter } from './rewrite.js';
+
+const NCHW_TO_NHWC = [0, 2, 3, 1];
+const NHWC_TO_NCHW = [0, 3, 1, 2];
+
+/** Makes every convolution and pooling NHWC, between a transpose before it and one after it. */
+export function toNhwc(graph: Graph): Graph {
+  const rewriter = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    if (!('layout' in node) || node.layout === 'NHWC') {
+      rewriter.emit(node);
+      continue;
+    }
+    const before = rewriter.value(`${rewriter.name(node.inputs[0])}.nhwc`);
+    const after = rewriter.value(`${rewriter.name(node.output)}.nhwc`);
+    emitTranspose(rewriter, node.inputs[0], NCHW_TO_NHWC, before);
+    rewriter.emit({ ...node, layout: 'NHWC', inputs: [before], output: after });
+    emitTranspose(rewriter, after, NHWC_TO_NCHW, node.output);
+  }
+  return rewriter.finish();
+}
+
+function emitTranspose(rewriter: Rewriter, from: ValueId, perm: readonly number[], output: ValueId): void {
+  const name = `${rewriter.name(output)}.transpose`;
+  rewriter.emit({ op: 'transpose', name, inputs: [from], output, perm });
+}
+
+function transposeInto(rewriter: Rewriter, id: ValueId): TransposeNode | undefined {
+  const producer = rewriter.producer(id);
+  return producer?.op === 'transpose' ? producer : undefined;
+}
+
+function same(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((x, i) => x === b[i]);
+}
+
+/**
+ * Moves transposes towards the outputs, past clamps, softmax and elementwise operators (whose constants are transposed
+ * instead), until they meet their inverse and cancel. Reshapes move past clamps too, so that `foldFlatten` sees them
+ * next to their linear layer.
+ */
+export function sinkTransposes(graph: Graph): Graph {
+  const rewriter = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    if (node.op !== 'transpose') {
+      if (!sink(node, rewriter)) rewriter.emit(node);
+    } else if (!raise(node, rewriter)) {
+      merge(node, rewriter);
+    }
+  }
+  return rewriter.finish();
+}
+
+/** Emits transpose(transpose(x)) as one transpose of x, or x itself. */
+function merge(node: TransposeNode, rewriter: Rewriter): void {
+  const from = transposeInto(rewriter, node.inputs[0]);
+  const perm = node.perm.map((axis) => from?.perm[axis] ?? axis);
+  if (from && perm.every((axis, i) => axis === i)) rewriter.replace(node.output, from.inputs[0]);
+  else rewriter.emit({ ...node, inputs: from?.inputs ?? node.inputs, perm });
+}
+
+/**
+ * transpose(a op b), where a is the inverse transpose of x, as x op transpose(b): one transpose fewer, and b's may meet
+ * its own inverse.
+ */
+function raise(node: TransposeNode, rewriter: Rewriter): boolean {
+  const from = rewriter.producer(node.inputs[0]);
+  if (!from || !isBinary(from) || rewriter.uses(node.inputs[0]) !== 1) return false;
+  const inverse = inversePermutation(node.perm);
+  const matches = from.inputs.map((id) => {
+    const transpose = transposeInto(rewriter, id);
+    return transpose && same(transpose.perm, inverse) ? transpose : undefined;
+  });
+  const fullRank = from.inputs.every((id) => rewriter.shape(id).length === node.perm.length);
+  if (!fullRank || matches.every((match) => match === undefined)) return false;
+  const inputs = from.inputs.map((id, i) => {
+    const match = matches[i];
+    if (match) return match.inputs[0];
+    const raised = rewriter.value(`${rewriter.name(id)}.nhwc`);
+    merge(
+      { op: 'transpose', name: `${rewriter.name(raised)}.transpose`, inputs: [id], output: raised, perm: node.perm },
+      rewriter,
+    );
+    return raised;
+  });
+  rewriter.emit({ ...from, inputs, output: node.output });
+  return true;
+}
+
+/**
+ * Emits `op(transpose(x))` as `transpose(op(x))` when the operator allows it.
+ * @param again try the same once more with what is then before it: a reshape may hide a transpose
+ */
+function sink(node: Node, rewriter: Rewriter, again = true): boolean {
+  const moved = isBinary(node) ? sinkBinary(node, rewriter) : sinkUnary(node, rewriter);
+  if (!moved) return false;
+  const before = rewriter.value(`${rewriter.name(node.output)}.moved`);
+  const inner = { ...node, inputs: moved.inputs, output: before };
+  if (!again || !sink(inner, rewriter, false)) rewriter.emit(inner);
+  rewriter.emit({ ...moved.by, inputs: [before], output: node.output });
+  return true;
+}
+
+interface Moved {
+  /** What the operator reads instead. */
+  inputs: readonly ValueId[];
+  /** The node that goes behind it. */
+  by: TransposeNode | ReshapeNode;
+}
+
+function sinkUnary(node: Node, rewriter: Rewriter): Moved | undefined {
+  const from = rewriter.producer(node.inputs[0]);
+  if (node.op === 'clamp' && (from?.op === 'transpose' || from?.op === 'reshape'))
+    return { inputs: from.inputs, by: from };
+  if (node.op === 'softmax' && from?.op === 'transpose') {
+    // Rows must stay rows: the permutation may mix dimensions of the tail only with each other.
+    const start = from.perm.length - node.tail;
+    if (from.perm.every((axis, i) => axis >= start === i >= start)) return { inputs: from.inputs, by: from };
+  }
+  return undefined;
+}
+
+function sinkBinary(node: BinaryNode, rewriter: Rewriter): Moved | undefined {
+  const transposes = node.inputs.map((id) => transposeInto(rewriter, id));
+  const by = transposes[0] ?? transposes[1];
+  if (!by) return undefined;
+  const rank = by.perm.length;
+  const inputs: ValueId[] = [];
+  for (const [i, id] of node.inputs.entries()) {
+    const transpose = transposes[i];
+    const constant = rewriter.constantOf(id);
+    if (transpose && same(transpose.perm, by.perm)) inputs.push(transpose.inputs[0]);
+    else if (constant && constant.dims.length <= rank) inputs.push(transposeOperand(id, rank, by.perm, rewriter));
+    else return undefined;
+  }
+  return { inputs, by };
+}
+
+/** A constant that broadcasts against transpose(x) as one that broadcasts against x. */
+function transposeOperand(id: ValueId, rank: number, perm: readonly number[], rewriter: Rewriter): ValueId {
+  const { dims, data } = rewriter.constantOf(id)!;
+  if (dims.every((dim) => dim === 1)) return rewriter.current(id);
+  const padded = [...new Array<number>(rank - dims.length).fill(1), ...dims];
+  return rewriter.constant(
+    `${rewriter.name(rewriter.current(id))}.transposed`,
+    transposeConstant({ dims: padded, data }, inversePermutation(perm)),
+  );
+}
+
+/**
+ * `linear(reshape(transpose(x)))`, a flattened NCHW image, as `linear(reshape(x))` with the columns of the weights
+ * permuted: no transpose is left to run.
+ */
+export function foldFlatten(graph: Graph): Graph {
+  const rewriter = new Rewriter(graph);
+  for (const node of graph.nodes) if (node.op !== 'linear' || !flatten(node, rewriter)) rewriter.emit(node);
+  return rewriter.finish();
+}
+
+function flatten(node: LinearNode, rewriter: Rewriter): boolean {
+  const reshape = rewriter.producer(node.inputs[0]);
+  const transpose = reshape?.op === 'reshape' ? transposeInto(rewriter, reshape.inputs[0]) : undefined;
+  if (reshape?.op !== 'reshape' || !transpose) return false;
+  const { perm } = transpose;
+  const start = tailStart(rewriter.shape(transpose.output), node.weights.cols);
+  if (start === undefined) return false;
+  const separate = perm.every((axis, i) => (i < start ? axis === i : axis >= start));
+  if (!separate) return false;
+
+  // Column c of the new weights is the element at x's tail index c; find where the transposed tail has it.
+  const tail = (rewriter.shape(transpose.output) as readonly number[]).slice(start);
+  const toTransposed = inversePermutation(perm.slice(start).map((axis) => axis - start));
+  const strides = stridesOf(tail);
+  const { rows, cols } = node.weights;
+  const dims = [rows, ...toTransposed.map((axis) => tail[axis])];
+  const values = gather(denseValues(node), dims, [cols, ...toTransposed.map((axis) => strides[axis])]);
+
+  const flat = rewriter.value(`${rewriter.name(reshape.output)}.nhwc`);
+  const target = reshape.target.map(
+    (dim): ReshapeDim => (typeof dim === 'object' ? { axes: dim.axes.map((axis) => perm[axis]) } : dim),
+  );
+  rewriter.emit({ op: 'reshape', name: `${reshape.name}.nhwc`, inputs: transpose.inputs, output: flat, target });
+  rewriter.emit({ ...node, inputs: [flat], weights: { format: 'dense', rows, cols, values } });
+  return true;
+}
+
+/** Where the dimensions start whose product is `count`, or undefined when there is no such place. */
+function tailStart(shape: Shape, count: number): number | undefined {
+  for (let start = shape.length - 1, product = 1; start >= 0; start--) {
+    const dim = shape[start];
+    if (typeof dim !== 'number') return undefined;
+    product *= dim;
+    if (product === count) {
+      // Leading ones may belong to the tail too; take them so that a permutation among them stays inside.
+      while (start > 0 && shape[start - 1] === 1) start--;
+      return start;
+    }
+  }
+  return undefined;
+}
+
+/** Transposes that only move dimensions of size 1 leave every element in its place: they become reshapes. */
+export function transposeToReshape(graph: Graph): Graph {
+  const rewriter = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    const shape = rewriter.shape(node.inputs[0]);
+    if (node.op !== 'transpose' || !keepsOrder(node.perm, shape)) {
+      rewriter.emit(node);
+      continue;
+    }
+    const { name, inputs, output, perm } = node;
+    const target = perm.map((axis): ReshapeDim => {
+      const dim = shape[axis];
+      return typeof dim === 'number' ? dim : { axes: [axis] };
+    });
+    rewriter.emit({ op: 'reshape', name, inputs, output, target });
+  }
+  return rewriter.finish();
+}
+
+function keepsOrder(perm: readonly number[], shape: Shape): boolean {
+  const moved = perm.filter((axis) => shape[axis] !== 1);
+  return moved.every((axis, i) => i === 0 || moved[i - 1] < axis);
+}

@@ -1,0 +1,130 @@
+import { MAX_ELEMENTS, ThinferError } from '../errors.js';
+import {
+  type SparseTensorProto,
+  type TensorProto,
+  TensorProto_DataLocation,
+  TensorProto_DataType,
+} from './generated/onnx_pb.js';
+
+/** A constant of the model: f32 values, or integers (shapes, axes, flags). */
+export type OnnxTensor =
+  | { kind: 'floats'; dims: number[]; data: Float32Array }
+  | { kind: 'integers'; dims: number[]; data: number[] };
+
+/** Asks for room for `count` elements; throws where a model as small as this has no business with so many. */
+export type Claim = (count: number, place: string) => void;
+
+export function badModel(place: string, expected: string, got: string, hint = ''): never {
+  throw new ThinferError({ code: 'bad-model', place, expected, got, hint });
+}
+
+/** Thrown for what ONNX allows and thinfer does not run; collected, so that one error names all of a model. */
+export class Unsupported extends Error {}
+
+/** A protobuf int64 as a number in [min, max]. */
+export function toInteger(value: bigint, place: string, min: number, max: number): number {
+  if (value < BigInt(min) || value > BigInt(max)) badModel(place, `an integer in ${min}..${max}`, String(value));
+  return Number(value);
+}
+
+/** Checked dimensions and their product. */
+function readDims(dims: readonly bigint[], place: string): { dims: number[]; count: number } {
+  if (dims.length > 8) badModel(`${place}.dims`, 'at most 8 dimensions', String(dims.length));
+  const sizes = dims.map((dim, i) => toInteger(dim, `${place}.dims[${i}]`, 0, MAX_ELEMENTS));
+  const count = sizes.reduce((a, b) => a * b, 1);
+  if (count > MAX_ELEMENTS)
+    badModel(`${place}.dims`, `at most ${MAX_ELEMENTS} elements`, `[${sizes.join(', ')}] = ${count}`);
+  return { dims: sizes, count };
+}
+
+const ELEMENT_BYTES: Partial<Record<TensorProto_DataType, number>> = {
+  [TensorProto_DataType.FLOAT]: 4,
+  [TensorProto_DataType.INT32]: 4,
+  [TensorProto_DataType.INT64]: 8,
+  [TensorProto_DataType.BOOL]: 1,
+};
+
+export function typeName(type: number): string {
+  return TensorProto_DataType[type] ?? `data type ${type}`;
+}
+
+/** The list field in which a tensor of this type has its elements when they are not in raw_data. */
+function listOf(tensor: TensorProto): ArrayLike<number | bigint> {
+  if (tensor.dataType === TensorProto_DataType.FLOAT) return tensor.floatData;
+  return tensor.dataType === TensorProto_DataType.INT64 ? tensor.int64Data : tensor.int32Data;
+}
+
+/**
+ * The tensor's elements, after its dimensions were checked against the bytes that are there.
+ * @throws ThinferError `bad-model`; Unsupported for other types than FLOAT, INT32, INT64 and BOOL, and for data in
+ * other files
+ */
+export function readTensor(tensor: TensorProto, place: string, claim: Claim): OnnxTensor {
+  const { dims, count } = readDims(tensor.dims, place);
+  const type = tensor.dataType as TensorProto_DataType;
+  const elementBytes = ELEMENT_BYTES[type];
+  if (tensor.dataLocation === TensorProto_DataLocation.EXTERNAL || tensor.externalData.length > 0) {
+    throw new Unsupported(`${place} has its data in another file`);
+  }
+  if (elementBytes === undefined) throw new Unsupported(`${place} is of type ${typeName(type)}`);
+  const raw = tensor.rawData;
+  const list = listOf(tensor);
+  if (raw.length > 0 || list.length === 0) {
+    const bytes = count * elementBytes;
+    if (raw.length !== bytes)
+      badModel(`${place}.raw_data`, `${bytes} bytes for [${dims.join(', ')}]`, String(raw.length));
+  } else if (list.length !== count) {
+    badModel(place, `${count} elements for [${dims.join(', ')}]`, String(list.length));
+  }
+  claim(count, place);
+  const fromRaw = raw.length > 0 || count === 0;
+  if (type === TensorProto_DataType.FLOAT) {
+    const data = fromRaw ? new Float32Array(copyOf(raw)) : Float32Array.from(tensor.floatData);
+    return { kind: 'floats', dims, data };
+  }
+  const elements = fromRaw ? rawIntegers(raw, type) : Array.from(list);
+  const limit = Number.MAX_SAFE_INTEGER;
+  const data = elements.map((element, i) => toInteger(BigInt(element), `${place}[${i}]`, -limit, limit));
+  return { kind: 'integers', dims, data };
+}
+
+/** The bytes in a buffer of their own, aligned. Not `slice`: a Node Buffer's shares its memory. */
+function copyOf(raw: Uint8Array): ArrayBuffer {
+  return new Uint8Array(raw).buffer;
+}
+
+function rawIntegers(raw: Uint8Array, type: TensorProto_DataType): (number | bigint)[] {
+  if (type === TensorProto_DataType.BOOL) return Array.from(raw);
+  const buffer = copyOf(raw);
+  return type === TensorProto_DataType.INT64
+    ? Array.from(new BigInt64Array(buffer))
+    : Array.from(new Int32Array(buffer));
+}
+
+/** f32 values with their zeros left out, written in. */
+export function readSparse(sparse: SparseTensorProto, place: string, claim: Claim): OnnxTensor {
+  const { dims, count } = readDims(sparse.dims, place);
+  if (!sparse.values || !sparse.indices) badModel(place, 'values and indices', 'a tensor without');
+  const values = readTensor(sparse.values, `${place}.values`, claim);
+  const indices = readTensor(sparse.indices, `${place}.indices`, claim);
+  if (values.kind !== 'floats') throw new Unsupported(`${place} has values that are not f32`);
+  if (indices.kind !== 'integers') badModel(`${place}.indices`, 'integers', 'floats');
+  const nnz = values.data.length;
+  const linear = indices.dims.length === 1;
+  const perEntry = linear ? 1 : dims.length;
+  if (indices.data.length !== nnz * perEntry) {
+    badModel(`${place}.indices`, `${nnz * perEntry} indices for ${nnz} values`, String(indices.data.length));
+  }
+  const offsets = Array.from({ length: nnz }, (_, entry) => {
+    const index = indices.data.slice(entry * perEntry, (entry + 1) * perEntry);
+    const limits = linear ? [count] : dims;
+    return index.reduce((offset, i, axis) => {
+      if (i < 0 || i >= limits[axis]) badModel(`${place}.indices[${entry}]`, `0..${limits[axis] - 1}`, String(i));
+      return offset * limits[axis] + i;
+    }, 0);
+  });
+  claim(count, place);
+  const data = new Float32Array(count);
+  for (const [entry, offset] of offsets.entries()) data[offset] = values.data[entry];
+  return { kind: 'floats', dims, data };
+}

@@ -1,0 +1,679 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type ErrorCode, ThinferError } from '../src/errors.js';
+import type { ModelOptions, ModelOutputs } from '../src/graph/executor.js';
+import {
+  type ModelProto,
+  ModelProtoSchema,
+  SparseTensorProtoSchema,
+  TensorProtoSchema,
+} from '../src/onnx/generated/onnx_pb.js';
+import { loadOnnx } from '../src/onnx/index.js';
+import { readTensor } from '../src/onnx/tensor.js';
+import { gunzip, readFashion, readFixture } from './support/fixtures.js';
+import { floatTensor, INT64, intTensor, OnnxWriter } from './support/onnx-writer.js';
+import { ReferenceBackend } from './support/reference-backend.js';
+
+function load(bytes: Uint8Array | ArrayBuffer, options?: ModelOptions) {
+  return loadOnnx({ backends: [new ReferenceBackend()] }, bytes, options);
+}
+
+async function run(
+  writer: OnnxWriter,
+  inputs: Record<string, { shape: number[]; data: Float32Array }>,
+): Promise<ModelOutputs> {
+  const model = await load(writer.bytes());
+  const outputs = await model.run(inputs);
+  model.free();
+  return outputs;
+}
+
+function tensor(shape: number[], data: ArrayLike<number>) {
+  return { shape, data: Float32Array.from(data) };
+}
+
+function range(count: number, from = 0): number[] {
+  return Array.from({ length: count }, (_, i) => from + i);
+}
+
+function close(got: ArrayLike<number>, want: ArrayLike<number>, message = '', relative = 1e-5): void {
+  assert.is(got.length, want.length, message);
+  for (let i = 0; i < want.length; i++) {
+    const error = Math.abs(got[i] - want[i]);
+    if (!(error <= relative * (1 + Math.abs(want[i]))))
+      assert.unreachable(`${message} [${i}]: ${got[i]} instead of ${want[i]}`);
+  }
+}
+
+async function throwsWith(code: ErrorCode, pattern: RegExp, bytes: Uint8Array | ArrayBuffer): Promise<ThinferError> {
+  try {
+    await load(bytes);
+  } catch (error) {
+    assert.instance(error, ThinferError, String(error));
+    assert.is((error as ThinferError).code, code, String(error));
+    assert.match((error as ThinferError).message, pattern);
+    return error as ThinferError;
+  }
+  return assert.unreachable(`expected ThinferError ${code} ${pattern}`) as never;
+}
+
+const conformance = suite('onnx node tests');
+
+/** Files of an uncompressed ustar archive. */
+function untar(archive: Uint8Array): Map<string, Uint8Array> {
+  const text = (start: number, length: number) =>
+    new TextDecoder().decode(archive.subarray(start, start + length)).replace(/\0.*/s, '');
+  const files = new Map<string, Uint8Array>();
+  for (let at = 0; text(at, 100) !== ''; ) {
+    const size = Number.parseInt(text(at + 124, 12), 8);
+    files.set(text(at, 100), archive.subarray(at + 512, at + 512 + size));
+    at += 512 + 512 * Math.ceil(size / 512);
+  }
+  return files;
+}
+
+conformance('99 tests of the ONNX project give their outputs', async () => {
+  const files = untar(await gunzip(await readFixture('test/data/onnx-node.tar.gz')));
+  const names = [...files.keys()].filter((path) => path.endsWith('/model.onnx')).map((path) => path.split('/')[0]);
+  assert.is(names.length, 99);
+  for (const name of names) {
+    const parse = (file: string) => fromBinary(TensorProtoSchema, files.get(`${name}/test_data_set_0/${file}`)!);
+    const floats = (file: string) => readTensor(parse(file), file, () => {}) as { dims: number[]; data: Float32Array };
+    const proto = fromBinary(ModelProtoSchema, files.get(`${name}/model.onnx`)!);
+    const { node, input, output, initializer } = proto.graph!;
+    // What we want constant (weights, shapes, limits) these models have as inputs: give them as default values.
+    const operands = ['Add', 'Sub', 'Mul', 'Div'].includes(node[0].opType) ? 2 : 1;
+    const inputs: Record<string, { shape: number[]; data: Float32Array }> = {};
+    for (const [i, { name: inputName }] of input.entries()) {
+      if (i >= operands) {
+        initializer.push({ ...parse(`input_${i}.pb`), name: inputName });
+      } else {
+        const { dims, data } = floats(`input_${i}.pb`);
+        inputs[inputName] = { shape: dims, data };
+      }
+    }
+    const model = await load(toBinary(ModelProtoSchema, proto));
+    const got = await model.run(inputs);
+    for (const [i, { name: outputName }] of output.entries()) {
+      const want = floats(`output_${i}.pb`);
+      assert.equal(got[outputName].shape, want.dims, name);
+      close(got[outputName].data, want.data, name);
+    }
+    model.free();
+  }
+});
+
+conformance.run();
+
+const fashion = suite('onnx fashion models');
+
+for (const [name, formats] of Object.entries({
+  float: 'dense dense dense dense dense dense dense dense',
+  pruned90: 'dense dense csr csr csr csr csr dense',
+  student: 'dense dense dense dense dense dense dense dense',
+})) {
+  fashion(`${name}: right on test images, no transpose, weights packed as they come`, async () => {
+    const model = await load(await readFixture(`models/fashion_${name}.onnx`));
+    const report = model.explain();
+    assert.not(report.some(({ op }) => op === 'transpose'));
+    assert.is(report.flatMap(({ format }) => format ?? []).join(' '), formats);
+    assert.ok(model.memory.plannedBytes < 0.6 * model.memory.unsharedBytes);
+    const { images, labels } = await readFashion(8);
+    const { logits } = await model.run({ image: images });
+    assert.equal(logits.shape, [8, 10]);
+    const guesses = Array.from(labels, (_, i) => {
+      const row = logits.data.subarray(10 * i, 10 * i + 10);
+      return row.indexOf(Math.max(...row));
+    });
+    assert.equal(guesses, Array.from(labels));
+    model.free();
+  });
+}
+
+fashion('student: int8 and codebook weights answer almost the same', async () => {
+  const bytes = await readFixture('models/fashion_student.onnx');
+  const { images } = await readFashion(4);
+  const exact = await (await load(bytes)).run({ image: images });
+  const largest = Math.max(...exact.logits.data.map(Math.abs));
+  for (const [format, allowed] of [
+    ['int8', 0.05],
+    ['codebook', 0.2],
+  ] as const) {
+    const model = await load(bytes, { weights: { '*': { format } } });
+    const { logits } = await model.run({ image: images });
+    const error = Math.max(...logits.data.map((x, i) => Math.abs(x - exact.logits.data[i])));
+    assert.ok(error > 0 && error < allowed * largest, `${format}: ${error} of ${largest}`);
+  }
+});
+
+fashion.run();
+
+const operators = suite('onnx operators');
+
+operators('bytes may be a buffer, or a view at an odd offset', async () => {
+  const bytes = new OnnxWriter()
+    .input('x', [2])
+    .floats('c', [2], [1, 2])
+    .node('Add', ['x', 'c'], ['y'])
+    .output('y')
+    .bytes();
+  const shifted = new Uint8Array(bytes.length + 3);
+  shifted.set(bytes, 3);
+  for (const form of [bytes, bytes.buffer, shifted.subarray(3)]) {
+    const { y } = await (await load(form)).run({ x: new Float32Array([10, 20]) });
+    assert.equal(y, tensor([2], [11, 22]));
+  }
+});
+
+operators('constants on either side, scalars and broadcasts', async () => {
+  const writer = new OnnxWriter()
+    .input('x', ['N', 3])
+    .floats('c', [], [2])
+    .floats('r', [3], [1, 2, 4])
+    .floats('col', [2, 1], [1, 10]);
+  writer
+    .node('Sub', ['c', 'x'], ['a'])
+    .node('Div', ['r', 'x'], ['b'])
+    .node('Mul', ['x', 'col'], ['m'])
+    .output('a', 'b', 'm');
+  const { a, b, m } = await run(writer, { x: tensor([1, 3], [1, 2, 8]) });
+  assert.equal(a, tensor([1, 3], [1, 0, -6]));
+  assert.equal(b, tensor([1, 3], [1, 1, 0.5]));
+  assert.equal(m, tensor([2, 3], [1, 2, 8, 10, 20, 80]));
+});
+
+operators('two activations broadcast against each other', async () => {
+  const writer = new OnnxWriter().input('x', ['N', 3]).input('y', [3]).node('Add', ['x', 'y'], ['z']).output('z');
+  const { z } = await run(writer, { x: tensor([2, 3], range(6)), y: tensor([3], [10, 20, 30]) });
+  assert.equal(z, tensor([2, 3], [10, 21, 32, 13, 24, 35]));
+});
+
+operators('Gemm with C that is not constant, alpha, beta and both transposes', async () => {
+  const writer = new OnnxWriter().input('a', [3, 2]).input('c', [2, 2]).floats('b', [2, 3], range(6));
+  writer.node('Gemm', ['a', 'b', 'c'], ['y'], { alpha: { float: 0.5 }, beta: { float: 2 }, transA: 1, transB: 1 });
+  const { y } = await run(writer.output('y'), { a: tensor([3, 2], range(6)), c: tensor([2, 2], [1, 2, 3, 4]) });
+  assert.equal(y, tensor([2, 2], [5 + 2, 14 + 4, 6.5 + 6, 20 + 8]));
+});
+
+operators('MatMul of more dimensions with a constant matrix', async () => {
+  const writer = new OnnxWriter().input('x', ['N', 2, 3]).floats('w', [3, 2], [1, 0, 0, 1, 1, 1]);
+  writer
+    .node('MatMul', ['x', 'w'], ['y'], {}, 'product')
+    .floats('bias', [2], [1, -1])
+    .node('Add', ['bias', 'y'], ['z']);
+  const model = await load(writer.output('z').bytes());
+  assert.equal(
+    model.explain().map(({ name, op }) => `${name} ${op}`),
+    ['product linear'],
+    'the addition is a bias',
+  );
+  const { z } = await model.run({ x: tensor([1, 2, 3], range(6)) });
+  assert.equal(z, tensor([1, 2, 2], [3, 2, 9, 8]));
+});
+
+operators('Conv: groups, dilation, SAME_LOWER', async () => {
+  const groups = new OnnxWriter().input('x', [1, 2, 2, 2]).floats('w', [2, 1, 1, 1], [10, 100]);
+  groups.node('Conv', ['x', 'w'], ['y'], { group: 2 }).output('y');
+  const first = await run(groups, { x: tensor([1, 2, 2, 2], range(8)) });
+  assert.equal(first.y, tensor([1, 2, 2, 2], [0, 10, 20, 30, 400, 500, 600, 700]));
+  const lower = new OnnxWriter().input('x', [1, 1, 1, 4]).floats('w', [1, 1, 1, 2], [1, 10]);
+  lower
+    .node('Conv', ['x', 'w'], ['y'], { auto_pad: 'SAME_LOWER' })
+    .node('Conv', ['x', 'w'], ['z'], { dilations: [1, 2] });
+  const second = await run(lower.output('y', 'z'), { x: tensor([1, 1, 1, 4], [1, 2, 3, 4]) });
+  assert.equal(second.y, tensor([1, 1, 1, 4], [10, 21, 32, 43]));
+  assert.equal(second.z, tensor([1, 1, 1, 2], [31, 42]));
+});
+
+operators('pooling: global, ceil_mode with padding counted and not', async () => {
+  const writer = new OnnxWriter().input('x', ['N', 1, 3, 3]).node('GlobalAveragePool', ['x'], ['mean']);
+  writer.node('GlobalMaxPool', ['x'], ['max']);
+  const window = { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 };
+  writer
+    .node('AveragePool', ['x'], ['inside'], window)
+    .node('AveragePool', ['x'], ['counted'], { ...window, count_include_pad: 1, pads: [1, 1, 0, 0] });
+  const { mean, max, inside, counted } = await run(writer.output('mean', 'max', 'inside', 'counted'), {
+    x: tensor([1, 1, 3, 3], range(9)),
+  });
+  assert.equal(mean, tensor([1, 1, 1, 1], [4]));
+  assert.equal(max, tensor([1, 1, 1, 1], [8]));
+  assert.equal(inside, tensor([1, 1, 2, 2], [2, 3.5, 6.5, 8]));
+  assert.equal(counted, tensor([1, 1, 2, 2], [0, 0.75, 2.25, 6]));
+});
+
+operators('Softmax before opset 13 takes all dimensions from the axis on together', async () => {
+  for (const [opset, sums] of [
+    [11, [1]],
+    [13, [1, 1]],
+  ] as const) {
+    const writer = new OnnxWriter(opset).input('x', [1, 2, 2]).node('Softmax', ['x'], ['y'], { axis: 1 }).output('y');
+    const { y } = await run(writer, { x: tensor([1, 2, 2], [1, 2, 3, 4]) });
+    const [a, b, c, d] = y.data;
+    close(sums.length === 1 ? [a + b + c + d] : [a + c, b + d], sums, `opset ${opset}`);
+  }
+});
+
+operators('Clip takes attributes before opset 11, and nothing at all', async () => {
+  const writer = new OnnxWriter(10)
+    .input('x', [3])
+    .node('Clip', ['x'], ['y'], { min: { float: -1 }, max: { float: 1 } });
+  writer.node('Clip', ['x'], ['z']).output('y', 'z');
+  const { y, z } = await run(writer, { x: tensor([3], [-5, 0.5, 5]) });
+  assert.equal(y, tensor([3], [-1, 0.5, 1]));
+  assert.equal(z, tensor([3], [-5, 0.5, 5]));
+});
+
+operators('Constant in all its forms', async () => {
+  const sparse = create(SparseTensorProtoSchema, {
+    dims: [2n, 3n],
+    values: floatTensor('', [2], [5, 7]),
+    indices: intTensor('', [2, 2], [0, 1, 1, 2]),
+  });
+  const writer = new OnnxWriter().input('x', [2, 3]).node('Constant', [], ['f'], {}).node('Constant', [], ['s'], {});
+  const attribute = (name: string, fields: object) => ({
+    ...new OnnxWriter().node('', [], [], { [name]: 0 }).graph.node[0].attribute[0],
+    ...fields,
+  });
+  const { graph } = writer;
+  graph.node[0].attribute.push(attribute('value_floats', { type: 6, floats: [1, 2, 3] }));
+  graph.node[1].attribute.push(attribute('sparse_value', { type: 11, sparseTensor: sparse }));
+  writer.node('Constant', [], ['shape'], {});
+  graph.node[2].attribute.push(attribute('value_ints', { type: 7, ints: [3n, 2n] }));
+  writer
+    .node('Add', ['x', 'f'], ['a'])
+    .node('Add', ['a', 's'], ['b'])
+    .node('Reshape', ['b', 'shape'], ['y'])
+    .output('y');
+  const { y } = await run(writer, { x: tensor([2, 3], [0, 0, 0, 0, 0, 0]) });
+  assert.equal(y, tensor([3, 2], [1, 7, 3, 1, 2, 10]));
+});
+
+operators('weights may be computed from constants', async () => {
+  const writer = new OnnxWriter().input('x', ['N', 2]).floats('w', [3, 2], range(6)).node('Transpose', ['w'], ['wt']);
+  const { y } = await run(writer.node('MatMul', ['x', 'wt'], ['y']).output('y'), { x: tensor([1, 2], [1, 10]) });
+  assert.equal(y, tensor([1, 3], [10, 32, 54]));
+});
+
+operators('nodes may come in any order; those that no output needs may be of any kind', async () => {
+  const writer = new OnnxWriter().input('x', [2]).node('Relu', ['a'], ['y']).node('Identity', ['x'], ['a']);
+  const { y } = await run(writer.node('Mystery', ['x'], ['unused']).output('y'), { x: tensor([2], [-1, 1]) });
+  assert.equal(y, tensor([2], [0, 1]));
+});
+
+operators('layers are named after nodes, then outputs; names are unique', async () => {
+  const writer = new OnnxWriter().input('x', [1, 1, 2, 2]).floats('w', [1, 1, 1, 1], [1]);
+  writer
+    .node('Conv', ['x', 'w'], ['a'], {}, 'same')
+    .node('Conv', ['a', 'w'], ['b'], {}, 'same')
+    .node('Conv', ['b', 'w'], ['c']);
+  const model = await load(writer.output('c').bytes(), { weights: { same: { format: 'int8' }, b: { format: 'csr' } } });
+  assert.equal(
+    model.explain().flatMap(({ name, format }) => (format ? `${name} ${format}` : [])),
+    ['same int8', 'b csr', 'c dense'],
+  );
+});
+
+operators.run();
+
+const refusals = suite('onnx refusals');
+
+refusals('everything that is not supported is named in one error', async () => {
+  const writer = new OnnxWriter().input('x', ['N', 1, 4, 4]).input('k', [1, 1, 2, 2]);
+  writer
+    .node('Conv', ['x', 'k'], ['a'], {}, 'dynamic')
+    .node('Sigmoid', ['a'], ['b'], {}, 'gate')
+    .node('Relu', ['b'], ['c'], {}, 'fine');
+  writer.node('MaxPool', ['x'], ['d'], { kernel_shape: [2, 2], wobble: 3 }, 'odd').node('LSTM', ['x'], ['e']);
+  const error = await throwsWith('unsupported', /thinfer runs/, writer.output('c', 'd', 'e').bytes());
+  for (const part of [
+    'node "dynamic" (Conv)',
+    '"k"',
+    'node "gate" (Sigmoid)',
+    'node "odd" (MaxPool): attribute wobble',
+    'node "e" (LSTM)',
+  ]) {
+    assert.ok(error.message.includes(part), `${part} in ${error.message}`);
+  }
+  assert.not(error.message.includes('fine'));
+});
+
+const conv = (attributes = {}, dims = [2, 1, 3, 3]) =>
+  new OnnxWriter()
+    .input('x', ['N', 1, 8, 8])
+    .floats('w', dims, range(dims.reduce((a, b) => a * b, 1)))
+    .node('Conv', ['x', 'w'], ['y'], attributes, 'c')
+    .output('y');
+
+/** Models that are wrong in one way each: the error's code and what it must say. */
+const WRONG: [string, ErrorCode, RegExp, OnnxWriter][] = [
+  ['no outputs', 'bad-model', /graph.output/, new OnnxWriter().input('x', [1])],
+  ['an output nobody makes', 'bad-model', /graph.output "y"/, new OnnxWriter().input('x', [1]).output('y')],
+  [
+    'a missing input',
+    'bad-model',
+    /node "r".*"nothing"/,
+    new OnnxWriter().node('Relu', ['nothing'], ['y'], {}, 'r').output('y'),
+  ],
+  [
+    'a cycle',
+    'bad-model',
+    /cycles/,
+    new OnnxWriter().node('Relu', ['b'], ['a']).node('Relu', ['a'], ['b']).output('b'),
+  ],
+  ['a node that reads itself', 'bad-model', /cycles/, new OnnxWriter().node('Relu', ['a'], ['a']).output('a')],
+  [
+    'two writers',
+    'bad-model',
+    /no other node/,
+    new OnnxWriter().input('x', [1]).node('Relu', ['x'], ['y']).node('Relu', ['x'], ['y']).output('y'),
+  ],
+  ['an input twice', 'bad-model', /input "x"/, new OnnxWriter().input('x', [1]).input('x', [1]).output('x')],
+  [
+    'an initializer twice',
+    'bad-model',
+    /initializer "c"/,
+    new OnnxWriter().input('x', [1]).floats('c', [1], [1]).floats('c', [1], [1]).output('x'),
+  ],
+  ['too few inputs', 'bad-model', /2 inputs/, new OnnxWriter().input('x', [1]).node('Add', ['x'], ['y']).output('y')],
+  ['an old opset', 'unsupported', /7 or newer/, new OnnxWriter(6).input('x', [1]).output('x')],
+  [
+    'integer input',
+    'unsupported',
+    /input "x": INT64/,
+    new OnnxWriter().input('x', [1], INT64).node('Relu', ['x'], ['y']).output('y'),
+  ],
+  [
+    'data shorter than dims',
+    'bad-model',
+    /initializer "w".*100 bytes/,
+    new OnnxWriter().input('x', [25]).floats('w', [25], [1]).node('Add', ['x', 'w'], ['y']).output('y'),
+  ],
+  [
+    'dims that overflow',
+    'bad-model',
+    /dims/,
+    new OnnxWriter()
+      .input('x', [1])
+      .floats('w', [2 ** 20, 2 ** 20], [])
+      .node('Add', ['x', 'w'], ['y'])
+      .output('y'),
+  ],
+  [
+    'negative dims',
+    'bad-model',
+    /dims\[0\]/,
+    new OnnxWriter().input('x', [1]).floats('w', [-4], []).node('Add', ['x', 'w'], ['y']).output('y'),
+  ],
+  ['an input dimension out of range', 'bad-model', /dim\[0\]/, new OnnxWriter().input('x', [-7]).output('x')],
+  ['negative pads', 'bad-model', /pads\[0\]/, conv({ pads: [-1, 0, 0, 0] })],
+  ['huge pads', 'bad-model', /pads\[3\]/, conv({ pads: [0, 0, 0, 2 ** 40] })],
+  ['pads of another length', 'bad-model', /4 integers/, conv({ pads: [1, 1] })],
+  ['a stride of 0', 'bad-model', /strides\[1\]/, conv({ strides: [1, 0] })],
+  ['a kernel_shape that the weights do not have', 'bad-model', /kernel_shape/, conv({ kernel_shape: [5, 5] })],
+  ['a window larger than the image', 'bad-model', /node "c"/, conv({ dilations: [7, 7] })],
+  ['groups that do not divide', 'bad-model', /group/, conv({ group: 3 })],
+  ['channels that do not fit', 'bad-model', /node "c".*4 channels/, conv({}, [2, 4, 3, 3])],
+  ['empty weights', 'bad-model', /weights/, conv({}, [0, 1, 3, 3])],
+  ['1-D convolution', 'unsupported', /weights of 3 dimensions/, conv({}, [2, 1, 3])],
+  ['an unknown auto_pad', 'bad-model', /auto_pad/, conv({ auto_pad: 'SOME' })],
+  ['an attribute of another type', 'bad-model', /strides: expected INTS, got INT/, conv({ strides: 2 })],
+  [
+    'a padding as large as the window',
+    'bad-model',
+    /smaller than the window/,
+    new OnnxWriter()
+      .input('x', [1, 1, 4, 4])
+      .node('MaxPool', ['x'], ['y'], { kernel_shape: [2, 2], pads: [2, 0, 0, 0] })
+      .output('y'),
+  ],
+  [
+    'a rank that does not fit',
+    'bad-model',
+    /4 dimensions/,
+    new OnnxWriter()
+      .input('x', [4, 4])
+      .node('MaxPool', ['x'], ['y'], { kernel_shape: [2, 2] })
+      .output('y'),
+  ],
+  [
+    'shapes that do not broadcast',
+    'bad-model',
+    /\[2, 3\] and \[4\]/,
+    new OnnxWriter().input('x', [2, 3]).input('z', [4]).node('Add', ['x', 'z'], ['y']).output('y'),
+  ],
+  [
+    'a reshape to another size',
+    'bad-model',
+    /6 elements/,
+    new OnnxWriter().input('x', [2, 3]).ints('s', [7]).node('Reshape', ['x', 's'], ['y']).output('y'),
+  ],
+  [
+    'a reshape with two -1',
+    'bad-model',
+    /one -1/,
+    new OnnxWriter().input('x', [2, 3]).ints('s', [-1, -1]).node('Reshape', ['x', 's'], ['y']).output('y'),
+  ],
+  [
+    'a permutation that is none',
+    'bad-model',
+    /permutation/,
+    new OnnxWriter()
+      .input('x', [2, 3])
+      .node('Transpose', ['x'], ['y'], { perm: [0, 0] })
+      .output('y'),
+  ],
+  [
+    'an axis out of range',
+    'bad-model',
+    /axis/,
+    new OnnxWriter().input('x', [2, 3]).node('Softmax', ['x'], ['y'], { axis: 2 }).output('y'),
+  ],
+  [
+    'a shape that is computed',
+    'unsupported',
+    /shape.*not constant/,
+    new OnnxWriter().input('x', [2]).input('s', [1]).node('Reshape', ['x', 's'], ['y']).output('y'),
+  ],
+  [
+    'NaN weights',
+    'bad-weights',
+    /layer "g"/,
+    new OnnxWriter()
+      .input('x', ['N', 1])
+      .floats('w', [1, 1], [Number.NaN])
+      .node('Gemm', ['x', 'w'], ['y'], {}, 'g')
+      .output('y'),
+  ],
+  [
+    'a variance that is negative',
+    'bad-model',
+    /finite scale/,
+    new OnnxWriter()
+      .input('x', [1, 1])
+      .floats('a', [1], [1])
+      .floats('v', [1], [-1])
+      .node('BatchNormalization', ['x', 'a', 'a', 'a', 'v'], ['y'])
+      .output('y'),
+  ],
+];
+
+for (const [title, code, pattern, writer] of WRONG) {
+  refusals(title, () => throwsWith(code, pattern, writer.bytes()).then(() => {}));
+}
+
+refusals('a sparse constant that is larger than its model can ask for', () => {
+  const sparse = create(SparseTensorProtoSchema, {
+    dims: [30000n, 30000n],
+    values: floatTensor('w', [1], [5]),
+    indices: intTensor('', [1], [3]),
+  });
+  const writer = new OnnxWriter().input('x', ['N', 30000]).node('MatMul', ['x', 'w'], ['y']).output('y');
+  writer.graph.sparseInitializer.push(sparse);
+  return throwsWith('bad-model', /elements in all/, writer.bytes()).then(() => {});
+});
+
+refusals('no model at all', async () => {
+  await throwsWith('bad-model', /a graph/, new Uint8Array(0));
+  await throwsWith('bad-model', /ONNX protobuf/, new TextEncoder().encode('{"not": "onnx"}'));
+  await throwsWith('bad-argument', /Uint8Array/, 'model.onnx' as never);
+});
+
+refusals('long chains of nodes are no problem', async () => {
+  const writer = new OnnxWriter().input('x', [2, 2]);
+  for (let i = 0; i < 5000; i++)
+    writer.node(['Relu', 'Transpose', 'Identity'][i % 3], [i ? `v${i}` : 'x'], [`v${i + 1}`]);
+  const start = performance.now();
+  await load(writer.output('v5000').bytes());
+  assert.ok(performance.now() - start < 5000);
+});
+
+refusals.run();
+
+const fuzz = suite('onnx fuzz');
+
+/** One small model with every kind of node. */
+function tiny(): Uint8Array<ArrayBuffer> {
+  const writer = new OnnxWriter()
+    .input('x', ['N', 2, 6, 6])
+    .floats('w', [4, 2, 3, 3], range(72))
+    .floats('b', [4], range(4));
+  writer.node('Conv', ['x', 'w', 'b'], ['a'], { pads: [1, 1, 1, 1] }, 'conv').node('Relu', ['a'], ['r']);
+  writer
+    .floats('v', [4], [1, 2, 3, 4])
+    .node('BatchNormalization', ['r', 'b', 'b', 'b', 'v'], ['n'], { epsilon: { float: 0.1 } });
+  writer.node('MaxPool', ['n'], ['m'], { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 });
+  writer.node('AveragePool', ['m'], ['p'], { kernel_shape: [3, 3], auto_pad: 'SAME_UPPER' });
+  writer
+    .node('Constant', [], ['c'], { value: { tensor: floatTensor('', [1, 4, 1, 1], range(4)) } })
+    .node('Add', ['c', 'p'], ['s']);
+  writer
+    .node('Transpose', ['s'], ['t'], { perm: [0, 2, 3, 1] })
+    .ints('shape', [0, -1])
+    .node('Reshape', ['t', 'shape'], ['f']);
+  writer.floats('g', [36, 5], range(180)).node('Gemm', ['f', 'g'], ['y'], { alpha: { float: 0.5 } }, 'gemm');
+  return writer.node('Softmax', ['y'], ['z'], { axis: -1 }).output('z').bytes();
+}
+
+/** Loads, or throws a ThinferError; soon, and without taking much. */
+async function loadsOrRefuses(bytes: Uint8Array): Promise<boolean> {
+  const backend = new ReferenceBackend();
+  const start = performance.now();
+  try {
+    const model = await loadOnnx({ backends: [backend] }, bytes);
+    model.free();
+  } catch (error) {
+    if (!(error instanceof ThinferError)) throw error;
+    assert.ok(error.message.length < 20000, 'a message that can be read');
+    return false;
+  } finally {
+    assert.ok(performance.now() - start < 2000, 'in time');
+    assert.is(backend.memory.bytes, 0, 'nothing leaks');
+    assert.ok(backend.memory.peakBytes < 64 * bytes.length + 2 ** 20, `${backend.memory.peakBytes} bytes`);
+  }
+  return true;
+}
+
+interface Damage {
+  kind: 'flip' | 'set' | 'cut' | 'insert' | 'remove';
+  at: number;
+  value: number;
+}
+
+const damage = fc.array(
+  fc.record<Damage>({
+    kind: fc.constantFrom('flip', 'set', 'cut', 'insert', 'remove'),
+    at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+    value: fc.nat(255),
+  }),
+  { minLength: 1, maxLength: 4 },
+);
+
+function apply(bytes: Uint8Array, changes: readonly Damage[]): Uint8Array {
+  let result = Array.from(bytes);
+  for (const { kind, at, value } of changes) {
+    const i = Math.floor(at * result.length);
+    if (kind === 'flip') result[i] ^= 1 << (value % 8);
+    else if (kind === 'set') result[i] = value;
+    else if (kind === 'cut') result = result.slice(0, i);
+    else if (kind === 'insert') result.splice(i, 0, value);
+    else result.splice(i, 1 + (value % 4));
+  }
+  return Uint8Array.from(result);
+}
+
+fuzz('damaged bytes of a tiny model', async () => {
+  const bytes = tiny();
+  assert.ok(await loadsOrRefuses(bytes));
+  let refused = 0;
+  const property = fc.asyncProperty(damage, async (changes) => {
+    if (!(await loadsOrRefuses(apply(bytes, changes)))) refused++;
+  });
+  await fc.assert(property, { seed: 11, numRuns: 1500 });
+  assert.ok(refused > 500, `${refused} refused`);
+});
+
+fuzz('damaged bytes of a real model', async () => {
+  const bytes = await readFixture('models/fashion_student.onnx');
+  // Most bytes are weights: damage the ends, where names, nodes and shapes are, and now and then the middle.
+  const spread = (at: number) => (at < 0.8 ? (at / 0.8) * 0.008 : at);
+  const property = fc.asyncProperty(damage, async (changes) => {
+    await loadsOrRefuses(
+      apply(
+        bytes,
+        changes.map((change) => ({ ...change, at: spread(change.at) })),
+      ),
+    );
+  });
+  await fc.assert(property, { seed: 12, numRuns: 60 });
+});
+
+const numbers = fc.constantFrom(0n, 1n, -1n, 2n, 3n, 7n, 255n, 65536n, -65536n, 2n ** 31n, 2n ** 62n, -(2n ** 63n));
+
+fuzz('mutated attributes, dimensions and names', async () => {
+  const bytes = tiny();
+  const mutation = fc.record({
+    what: fc.constantFrom('attribute', 'dims', 'input', 'inputs', 'shape', 'output', 'type', 'op'),
+    which: fc.nat(1000),
+    value: numbers,
+  });
+  const property = fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 3 }), async (mutations) => {
+    const proto = fromBinary(ModelProtoSchema, bytes);
+    for (const { what, which, value } of mutations) mutate(proto, what, which, value);
+    await loadsOrRefuses(toBinary(ModelProtoSchema, proto));
+  });
+  await fc.assert(property, { seed: 13, numRuns: 1500 });
+});
+
+function mutate(proto: ModelProto, what: string, which: number, value: bigint): void {
+  const { node, initializer, input } = proto.graph!;
+  const pick = <T>(list: T[]): T => list[which % list.length];
+  const target = pick(node);
+  if (what === 'attribute') {
+    const attribute = pick(node.flatMap((each) => each.attribute));
+    if (attribute.ints.length > 0) attribute.ints[which % attribute.ints.length] = value;
+    else attribute.i = value;
+    attribute.f = Number(value);
+  } else if (what === 'dims') {
+    const { dims } = pick(initializer);
+    dims[which % dims.length] = value;
+  } else if (what === 'input') {
+    const dims = (input[0].type!.value.value as { shape: { dim: { value: { case: string; value: unknown } }[] } }).shape
+      .dim;
+    pick(dims).value = { case: 'dimValue', value };
+  } else if (what === 'inputs') {
+    if (target.input.length > 0) target.input[which % target.input.length] = pick(node.flatMap((each) => each.output));
+  } else if (what === 'shape') {
+    const shape = initializer.find(({ name }) => name === 'shape')!;
+    shape.int64Data[which % 2] = value;
+  } else if (what === 'output') {
+    target.output[0] = pick(node).output[0];
+  } else if (what === 'type') {
+    pick(initializer).dataType = Number(value % 20n);
+  } else {
+    target.opType = pick(node).opType;
+  }
+}
+
+fuzz.run();

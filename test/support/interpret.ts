@@ -1,0 +1,47 @@
+import { type Graph, isLayer, type Node, transposeConstant, type ValueId } from '../../src/graph/ir.js';
+import { problemOf } from '../../src/graph/problems.js';
+import { inferShapes } from '../../src/graph/shapes.js';
+import { compute } from './reference-backend.js';
+
+export interface Array32 {
+  dims: readonly number[];
+  data: Float32Array;
+}
+
+const TO_NHWC = [0, 2, 3, 1];
+const TO_NCHW = [0, 3, 1, 2];
+
+/**
+ * Computes a graph node by node with the oracles, whatever passes ran on it: NCHW and batchNorm too. What passes must
+ * not change.
+ */
+export function interpret(graph: Graph, inputs: Readonly<Record<string, Array32>>): Record<string, Array32> {
+  const ids = new Map(graph.inputs.map(({ name, value }) => [value, inputs[name]]));
+  const shapes = inferShapes(graph, new Map([...ids].map(([id, { dims }]) => [id, dims])));
+  const values = new Map<ValueId, Array32>([...graph.constants, ...ids]);
+  for (const node of graph.nodes) {
+    const operands = node.inputs.map((id) => values.get(id)!);
+    const dims = shapes.get(node.output)!;
+    values.set(node.output, { dims, data: evaluate(node, operands, dims) });
+  }
+  return Object.fromEntries(graph.outputs.map(({ name, value }) => [name, values.get(value)!]));
+}
+
+function evaluate(node: Node, operands: Array32[], dims: readonly number[]): Float32Array {
+  if (node.op === 'reshape') return operands[0].data;
+  if (node.op === 'batchNorm') {
+    const [{ data }] = operands;
+    const pixels = dims.slice(2).reduce((a, b) => a * b, 1);
+    const channel = (i: number) => Math.floor(i / pixels) % dims[1];
+    return data.map((x, i) => x * node.scale[channel(i)] + node.shift[channel(i)]);
+  }
+  if ('layout' in node && node.layout === 'NCHW') {
+    const image = transposeConstant(operands[0], TO_NHWC);
+    const out = TO_NHWC.map((axis) => dims[axis]);
+    const data = evaluate({ ...node, layout: 'NHWC' }, [image], out);
+    return transposeConstant({ dims: out, data }, TO_NCHW).data;
+  }
+  const shapes = new Map([[node.output, dims], ...node.inputs.map((id, i) => [id, operands[i].dims] as const)]);
+  const arrays = operands.map(({ data }) => data);
+  return Float32Array.from(compute(problemOf(node, shapes)!, arrays, isLayer(node) ? node : undefined));
+}

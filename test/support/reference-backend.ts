@@ -1,0 +1,225 @@
+import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../../src/backend.js';
+import { ThinferError } from '../../src/errors.js';
+import type { Weights } from '../../src/formats/format.js';
+import { formatOf, formats } from '../../src/formats/index.js';
+import { referenceMatmul } from '../../src/formats/reference.js';
+import {
+  referenceBinary,
+  referenceClamp,
+  referencePool,
+  referenceSoftmax,
+  referenceTranspose,
+} from '../../src/graph/reference.js';
+import { isMatmul, type MatmulProblem, type Problem } from '../../src/plan/problem.js';
+import type { BackendName, Device, VariantBase } from '../../src/plan/variant.js';
+
+interface ReferenceBuffer extends DeviceBuffer {
+  readonly label: string;
+  values: Float32Array | undefined;
+}
+
+interface ReferenceOperands extends Operands {
+  readonly weights: Weights;
+  readonly bias: Float32Array | undefined;
+}
+
+interface ReferenceKernel extends Kernel {
+  readonly operands: ReferenceOperands | undefined;
+}
+
+const WEIGHTLESS: Problem['op'][] = [
+  'maxPool2d',
+  'averagePool2d',
+  'add',
+  'sub',
+  'mul',
+  'div',
+  'clamp',
+  'softmax',
+  'transpose',
+];
+
+export interface ReferenceOptions {
+  /** What it says it is. Default `wasm`. */
+  name?: BackendName;
+  /** Predicted milliseconds of every kernel. Default 1. */
+  costMs?: number;
+  /** Operators and formats that it has no row for. */
+  without?: readonly string[];
+}
+
+/**
+ * A backend that computes with the oracles: slow and right, so that graph tests do not depend on kernels. It counts
+ * what is alive and refuses freed memory, wrong sizes and an output that is an input too.
+ */
+export class ReferenceBackend implements Backend {
+  readonly device: Device;
+  readonly variants: readonly VariantBase[];
+  readonly memory = { bytes: 0, peakBytes: 0 };
+  /** Kernels that are prepared and not freed. */
+  kernels = 0;
+  /** Matrices packed so far. */
+  packs = 0;
+  /** Names of the rows that ran, in order. */
+  ran: string[] = [];
+  /** When set, every submit fails as on a device that is gone. */
+  lost = false;
+  /** When set, buffers may not take more than this. */
+  limitBytes = Number.POSITIVE_INFINITY;
+
+  constructor({ name = 'wasm', costMs = 1, without = [] }: ReferenceOptions = {}) {
+    this.device = {
+      backend: name,
+      label: `reference ${name}`,
+      features: new Set(),
+      macsPerNs: 1,
+      bytesPerNs: 1,
+      dispatchMs: 0,
+      runMs: 0.5,
+    };
+    const cost = () => costMs;
+    const rows: VariantBase[] = [
+      ...Object.values(formats).map((format) => ({
+        name: `${format.name}_matmul_reference`,
+        ops: ['linear', 'conv2d'] as const,
+        format: format.name,
+        cost,
+      })),
+      ...WEIGHTLESS.map((op) => ({ name: `${op}_reference`, ops: [op], cost })),
+    ];
+    this.variants = rows.filter(({ format, ops }) => !without.some((word) => word === format || word === ops[0]));
+  }
+
+  createBuffer(bytes: number, label: string): ReferenceBuffer {
+    if (this.memory.bytes + bytes > this.limitBytes) {
+      throw new ThinferError({
+        code: 'out-of-memory',
+        place: label,
+        expected: `at most ${this.limitBytes} bytes`,
+        got: String(this.memory.bytes + bytes),
+      });
+    }
+    this.#count(bytes);
+    // Garbage, not zeros: nobody may count on fresh memory.
+    return { bytes, label, values: new Float32Array(Math.ceil(bytes / 4)).fill(Number.NaN) };
+  }
+
+  freeBuffer(buffer: DeviceBuffer): void {
+    const owned = buffer as ReferenceBuffer;
+    alive(owned);
+    owned.values = undefined;
+    this.#count(-owned.bytes);
+  }
+
+  write(buffer: DeviceBuffer, data: Float32Array): void {
+    alive(buffer as ReferenceBuffer).set(data);
+  }
+
+  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+    return alive(buffer as ReferenceBuffer).slice(0, length);
+  }
+
+  layoutOf(variant: VariantBase): string {
+    return `${variant.format}_reference`;
+  }
+
+  pack(variant: VariantBase, _problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands {
+    const bytes = formatOf(weights).bytes(weights) + (bias?.byteLength ?? 0);
+    this.#count(bytes);
+    this.packs++;
+    const operands: ReferenceOperands = {
+      layout: this.layoutOf(variant),
+      bytes,
+      weights,
+      bias,
+      free: () => this.#count(-bytes),
+    };
+    return operands;
+  }
+
+  async prepare(variant: VariantBase, problem: Problem, operands?: Operands): Promise<Kernel> {
+    this.kernels++;
+    const kernel: ReferenceKernel = {
+      variant: variant.name,
+      problem,
+      operands: operands as ReferenceOperands | undefined,
+      free: () => {
+        this.kernels--;
+      },
+    };
+    return kernel;
+  }
+
+  beginPass(): Pass {
+    return {
+      run: (kernel, inputs, output) => {
+        if (inputs.includes(output)) throw new Error(`${kernel.variant}: the output is an input too`);
+        const { problem, operands } = kernel as ReferenceKernel;
+        const arrays = inputs.map((input) => alive(input as ReferenceBuffer));
+        alive(output as ReferenceBuffer).set(compute(problem, arrays, operands));
+        this.ran.push(kernel.variant);
+      },
+      submit: async () => {
+        if (!this.lost) return;
+        const { label } = this.device;
+        throw new ThinferError({ code: 'device-lost', place: 'submit', expected: label, got: 'a lost device' });
+      },
+    };
+  }
+
+  free(): void {}
+
+  #count(bytes: number): void {
+    this.memory.bytes += bytes;
+    this.memory.peakBytes = Math.max(this.memory.peakBytes, this.memory.bytes);
+  }
+}
+
+function alive(buffer: ReferenceBuffer): Float32Array {
+  if (!buffer?.values) throw new Error(`buffer "${buffer?.label}" is not there or was freed`);
+  return buffer.values;
+}
+
+function strided(dims: readonly number[], strides: readonly number[]): number {
+  return 1 + dims.reduce((last, dim, axis) => last + (dim - 1) * strides[axis], 0);
+}
+
+/** The part of a buffer, which may be larger, that an operand takes. */
+function part(values: Float32Array, length: number): Float32Array {
+  if (values.length < length) throw new Error(`a buffer of ${values.length} floats for an operand of ${length}`);
+  return values.subarray(0, length);
+}
+
+/** What a kernel for `problem` computes, by the oracles. Operands may be longer than the problem needs. */
+export function compute(
+  problem: Problem,
+  [a, b]: readonly Float32Array[],
+  operands?: { weights: Weights; bias?: Float32Array },
+): Float64Array {
+  if (isMatmul(problem)) {
+    return referenceMatmul(operands!.weights, problem, part(a, inputSize(problem)), operands?.bias).y;
+  }
+  switch (problem.op) {
+    case 'maxPool2d':
+    case 'averagePool2d':
+      return referencePool(problem, part(a, inputSize(problem)));
+    case 'clamp':
+      return referenceClamp(problem, part(a, problem.size));
+    case 'softmax':
+      return referenceSoftmax(problem, part(a, problem.rows * problem.cols));
+    case 'transpose':
+      return referenceTranspose(problem, part(a, count(problem.dims)));
+    default: {
+      const { dims, aStrides, bStrides } = problem;
+      return referenceBinary(problem, part(a, strided(dims, aStrides)), part(b, strided(dims, bStrides)));
+    }
+  }
+}
+
+function count(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}
+
+function inputSize({ window, channels }: Pick<MatmulProblem, 'window' | 'channels'>): number {
+  return window.batch * window.inHeight * window.inWidth * channels;
+}
