@@ -46,9 +46,12 @@ function packStrip(pointers: usize, taps: u32, channels: u32, strip: u32, to: us
   }
 }
 
-/** acc[48] = sum of entries from .. end - 1, to 192 bytes at `to`. */
-// @ts-ignore: decorator
-@inline
+/**
+ * Sums of one row of W over a strip: entries from .. end - 1, to strip * 4 bytes at `to`. Called through the table:
+ * inlined into the loops around it, the accumulators would compete with their variables for registers.
+ */
+type RowSum = (strip: usize, from: usize, end: usize, to: usize) => void;
+
 function row48(strip: usize, from: usize, end: usize, to: usize): void {
   let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
   let c6 = c0, c7 = c0, c8 = c0, c9 = c0, c10 = c0, c11 = c0;
@@ -83,9 +86,6 @@ function row48(strip: usize, from: usize, end: usize, to: usize): void {
   v128.store(to, c11, 176);
 }
 
-/** The same for 16 rows of A. */
-// @ts-ignore: decorator
-@inline
 function row16(strip: usize, from: usize, end: usize, to: usize): void {
   let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, d0 = c0, d1 = c0, d2 = c0, d3 = c0;
   while (from + 8 < end) {
@@ -158,9 +158,7 @@ function finishChannels(
  * Tiles are strips of `strip` rows, group after group.
  * Scratch: pointers [taps][strip], sums [4][strip], then the strip [K][strip].
  */
-// @ts-ignore: decorator
-@inline
-function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32): void {
+function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32, sum: RowSum): void {
   const N = job.N, M = job.M;
   const taps = tapCount(job);
   const groupChannels = job.channels / job.groups;
@@ -181,8 +179,7 @@ function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32):
       for (let i: u32 = 0; i < count; i++) {
         const from = job.w1 + <usize>load<u32>(indptr, 0) * 8;
         const to = job.w1 + <usize>load<u32>(indptr, 4) * 8;
-        if (strip == 48) row48(packed, from, to, sums + i * 192);
-        else row16(packed, from, to, sums + i * 64);
+        sum(packed, from, to, sums + i * strip * 4);
         indptr += 4;
       }
       const bias = job.bias + <usize>(group * job.paddedN + n) * 4;
@@ -193,11 +190,11 @@ function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32):
 }
 
 export function csr_spmm_48x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 48);
+  spmm(job, begin, end, scratch, 48, row48);
 }
 
 export function csr_spmm_16x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 16);
+  spmm(job, begin, end, scratch, 16, row16);
 }
 
 /**

@@ -36,8 +36,8 @@ const spmm = (strip: 48 | 16, share: number) =>
   });
 
 export const csr = [
-  spmm(48, 0.5),
-  spmm(16, 0.52),
+  spmm(48, 0.62),
+  spmm(16, 0.5),
   row<MatmulProblem>({
     name: 'csr_gemv_1x1',
     ops: ['linear', 'conv2d'],

@@ -1,0 +1,11 @@
+import { defineCommand, runMain } from 'citty';
+import { version } from '../../package.json';
+
+const main = defineCommand({
+  meta: { name: 'thinfer', version, description: 'Runs compressed neural networks without unpacking their weights.' },
+  subCommands: {
+    demo: () => import('./demo.js').then(({ demo }) => demo),
+  },
+});
+
+await runMain(main);
