@@ -2,7 +2,9 @@
 export { dense_gemm, dense_gemv } from './dense/dense';
 export { csr_spmm_48x1, csr_spmm_16x1, csr_gemv_1x1 } from './csr/csr';
 export { int8_quantize } from './int8/quantize';
-export { int8_gemm_4x8_k2, int8_gemv_1x8_k2, int8_gemm_6x8_k4_dot, int8_gemv_1x8_k4_dot } from './int8/int8';
+export { int8_gemm, int8_gemv } from './int8/int8';
+export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';
+export { binary_gemm, binary_gemv } from './binary/binary';
 export {
   codebook16_gemm, codebook16_gemv, codebook256_gemm, codebook256_gemv,
 } from './codebook/codebook';

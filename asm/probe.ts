@@ -13,17 +13,27 @@ export function classify(): i32 {
   return 0;
 }
 
-/** Writes the operands of classify. */
+/** Does the 16-bit relaxed dot take 8 x 255 + 8 x 255 as unsigned, and -8 x 255 - 8 x 255 too? */
+export function isMaddubs(): bool {
+  const b = v128.load(16);
+  const up = i16x8.extract_lane_s(v128.relaxed_dot<i16>(v128.load(32), b), 0);
+  const down = i16x8.extract_lane_s(v128.relaxed_dot<i16>(v128.load(48), b), 0);
+  return up == 2 * 8 * 255 && down == 2 * -8 * 255;
+}
+
+/** Writes the operands of the above. */
 export function prepare(): void {
   for (let i: usize = 0; i < 16; i++) {
     store<u8>(i, 127);
     store<u8>(i + 16, 255);
+    store<i8>(i + 32, 8);
+    store<i8>(i + 48, -8);
   }
 }
 
 /** The sign of inf - inf tells x86 (set) from ARM (clear). */
 export function isX86(): bool {
-  f32.store(32, Infinity);
-  const x = f32.load(32);
-  return reinterpret<u32>(x - f32.load(32)) >> 31 == 1;
+  f32.store(64, Infinity);
+  const x = f32.load(64);
+  return reinterpret<u32>(x - f32.load(64)) >> 31 == 1;
 }

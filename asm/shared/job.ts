@@ -55,4 +55,10 @@ export class MatmulJob extends Job {
   dotFlip: u32;
   /** Rows of A that one tile packs. */
   rowBlock: u32;
+  /** Formats that become bytes (asm/shared/gemm_i8.ts): steps of 4 along K, in all and in one group of scales. */
+  steps: u32;
+  groupSteps: u32;
+  scaleGroups: u32;
+  /** Steps whose 16-bit sums can't overflow. */
+  chunk: u32;
 }

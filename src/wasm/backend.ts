@@ -143,6 +143,8 @@ export class WasmBackend implements Backend<WasmVariant> {
     const features = new Set<string>(['simd']);
     features.add(name === 'C' ? 'plain-simd' : 'relaxed-simd');
     if (name === 'A') features.add('fast-dot').add(engine.dot!);
+    else features.add('pairs');
+    if (name === 'B') features.add('maddubs');
     if (engine.x86) features.add('x86');
     const what = { A: `relaxed SIMD, ${engine.dot}`, B: 'relaxed SIMD', C: 'plain SIMD' }[name];
     this.device = {

@@ -63,13 +63,14 @@ export async function loadModule(options: WasmOptions): Promise<LoadedModule> {
       hint: name === 'C' ? 'Use a browser of 2021 or later, or Node 16 or later.' : 'Let the probe choose the module.',
     });
   }
-  if (name === 'A' && !engine.dot) {
+  const exact = { A: engine.dot !== undefined, B: engine.maddubs, C: true }[name];
+  if (!exact) {
     throw new ThinferError({
       code: 'unsupported',
-      place: 'WASM module A',
-      expected: 'an engine whose relaxed dot is exact for 8-bit operands',
-      got: 'one that saturates',
-      hint: 'Use module B, which the probe would choose.',
+      place: `WASM module ${name}`,
+      expected: `an engine whose ${name === 'A' ? '32' : '16'}-bit relaxed dot is exact for an unsigned 8-bit operand`,
+      got: 'one that is not',
+      hint: `Use module ${chooseModule(engine)}, which the probe would choose.`,
     });
   }
   const module = await compile(name, options);

@@ -42,47 +42,34 @@ export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number): n
   return Math.min(Math.max(fitting, MR), 32 * MR, roundUp(p.M, MR));
 }
 
+/** What a kernel's job says beyond the problem; 0 where the kernel does not read it. */
+export interface JobFields {
+  /** N is padded to whole panels of this many channels. */
+  panel: number;
+  rowBlock?: number;
+  dotFlip?: number;
+  steps?: number;
+  groupSteps?: number;
+  scaleGroups?: number;
+  chunk?: number;
+}
+
 /** MatmulJob in asm/shared/job.ts, field by field. */
-export function matmulParams(
-  p: MatmulProblem,
-  {
-    panel,
-    rowBlock = 0,
-    dotFlip = 0,
-  }: {
-    panel: number;
-    rowBlock?: number;
-    dotFlip?: number;
-  },
-): number[] {
+export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
   const w = p.window;
+  const { panel, rowBlock = 0, dotFlip = 0, steps = 0, groupSteps = 0, scaleGroups = 0, chunk = 0 } = fields;
   return [
-    p.M,
-    p.N,
-    roundUp(p.N, panel),
-    p.K,
-    p.groups,
-    p.channels,
-    w.inHeight,
-    w.inWidth,
-    w.kernelHeight,
-    w.kernelWidth,
-    w.strideHeight,
-    w.strideWidth,
-    w.dilationHeight,
-    w.dilationWidth,
-    w.padTop,
-    w.padLeft,
-    w.outHeight,
-    w.outWidth,
-    (w.batch * w.inHeight * w.inWidth * p.channels) / p.samples,
-    p.M / p.samples,
-    p.samples,
-    p.padValue,
-    dotFlip,
-    rowBlock,
+    ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
+    ...[w.inHeight, w.inWidth, w.kernelHeight, w.kernelWidth, w.strideHeight, w.strideWidth],
+    ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
+    ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
+    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk],
   ];
 }
+
+/** Elements of the input. */
+export const inputSize = ({ window: w, channels }: MatmulProblem): number =>
+  w.batch * w.inHeight * w.inWidth * channels;
 
 /** Nanoseconds of `macs` multiply-adds at `share` of the dense rate, or of reading `bytes`, whichever is longer. */
 export function predictMs(device: Device, macs: number, share: number, bytes: number): number {

@@ -1,0 +1,558 @@
+import { codesAt, sampleAt } from '../int8/quantize';
+import { storeRow } from './gemm_f32';
+import { MatmulJob } from './job';
+import { gatherRows, tapCount } from './rows';
+import { clamp, madd } from './simd';
+
+// C = clamp(scaleA[sample] * sum over groups g of scaleW[g, n] * S[g] + bias[n]), where S[g] = sum over k in the group
+// of (a - zeroA) * w in int32, exact. For every format whose weights become signed bytes, zero point removed:
+//   B panel: int8 [steps][8 channels][4 k], steps = ceil(K / 4) (low-bit formats pad K to 16: those weights are 0).
+// Formats without groups have one group of all K. Stage 1 is int8_quantize, these are stage 2.
+//
+// Three ways to multiply, one a module (they agree to the bit):
+//   dot     (A) bytes by i32x4.relaxed_dot_i8x16_i7x16_add_s, weights first. A panel: [steps][6][4] bytes.
+//   maddubs (B) the same bytes by i16x8.relaxed_dot_i8x16_i7x16_s, which x64 does as pmaddubsw: exact while
+//           255 * |w| * 2 fits 16 bits, and `chunk` steps may be added before the sums are widened. [steps][4][4].
+//   k2      (C, and B for weights over 6 bits) 16-bit pairs by i32x4.dot_i16x8_s. The B panel is widened to
+//           i16 [2 * steps][8][2]; A panel: i16 [2 * steps][4][2], zeroA removed.
+
+/** Address of steps first .. first + count - 1 of a panel (counted over all groups of channels); may decode to `to`. */
+export type ByteSource = (job: MatmulJob, panel: u32, first: u32, count: u32, to: usize) => usize;
+
+const NR: u32 = 8;
+/** Rows of the register tile: only the dot adds up without a register for the product. */
+const MR: u32 = MODULE == 0 ? 6 : 4;
+
+/** What is known of a packed row of A. */
+@unmanaged
+class RowFacts {
+  scale: f32;
+  /** As the packed bytes count: 128 less where the dot is signed. 0 for k2, whose rows have it removed. */
+  zeroPoint: i32;
+  /** Sum of (a - zeroA) over all K, for weight zero points. */
+  centred: i32;
+  reserved: u32;
+}
+
+const FACTS: usize = 16;
+
+// ---- rows of A ----
+
+/** Sum of the bytes from .. from + bytes - 1 (a multiple of 16). */
+function sumBytes(from: usize, bytes: usize, signed: bool): i32 {
+  let sums = i32x4.splat(0);
+  for (const end = from + bytes; from < end; from += 16) {
+    const x = v128.load(from);
+    const pairs = signed ? i16x8.extadd_pairwise_i8x16_s(x) : i16x8.extadd_pairwise_i8x16_u(x);
+    sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(pairs));
+  }
+  return i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2)
+    + i32x4.extract_lane(sums, 3);
+}
+
+/** Codes of row m of a group of channels, contiguous: zeroA in the padding of the image, 16 bytes of `past` after K. */
+function flatCodes(job: MatmulJob, m: u32, group: u32, pointers: usize, past: u8, to: usize): void {
+  const taps = tapCount(job);
+  const channels = job.channels / job.groups;
+  const zero = <u8>sampleAt(job, m / job.rowsPerSample).zeroPoint;
+  gatherRows(job, codesAt(job), 1, job.channels, group * channels, m, 1, 0, pointers);
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    const from = load<usize>(pointers + tap * sizeof<usize>());
+    if (from == 0) memory.fill(to, zero, channels);
+    else if (channels & 15) memory.copy(to, from, channels);
+    else {
+      for (let c: u32 = 0; c < channels; c += 16) v128.store(to + c, v128.load(from + c));
+    }
+    to += channels;
+  }
+  v128.store(to, i8x16.splat(past));
+}
+
+/** Row m as bytes, for the dot or maddubs: four of K to every `stride` bytes of `to`. */
+function packBytes(job: MatmulJob, m: u32, group: u32, pointers: usize, flat: usize, stride: usize, to: usize,
+  facts: RowFacts): void {
+  flatCodes(job, m, group, pointers, 0, flat);
+  const flip = job.dotFlip;
+  const K = job.K, steps = job.steps;
+  const bytes = (<usize>K + 15) & ~15;
+  if (flip) {
+    const flips = i8x16.splat(<i8>flip);
+    for (let at = flat; at < flat + bytes; at += 16) v128.store(at, v128.xor(v128.load(at), flips));
+    v128.store(flat + K, i8x16.splat(0));
+  }
+  const sample = sampleAt(job, m / job.rowsPerSample);
+  facts.scale = sample.scale;
+  facts.zeroPoint = sample.zeroPoint - <i32>flip;
+  facts.centred = sumBytes(flat, bytes, flip != 0) - <i32>K * facts.zeroPoint;
+  const whole = flat + (<usize>steps & ~3) * 4, end = flat + <usize>steps * 4;
+  while (flat < whole) {
+    const x = v128.load(flat);
+    v128.store32_lane(to, x, 0);
+    v128.store32_lane(to + stride, x, 1);
+    v128.store32_lane(to + 2 * stride, x, 2);
+    v128.store32_lane(to + 3 * stride, x, 3);
+    flat += 16;
+    to += 4 * stride;
+  }
+  while (flat < end) {
+    store<u32>(to, load<u32>(flat));
+    flat += 4;
+    to += stride;
+  }
+}
+
+/** Row m as 16-bit pairs with zeroA removed, so that what lies past K is 0: a pair to every `stride` bytes of `to`. */
+function packPairs(job: MatmulJob, m: u32, group: u32, pointers: usize, flat: usize, stride: usize, to: usize,
+  facts: RowFacts): void {
+  const sample = sampleAt(job, m / job.rowsPerSample);
+  flatCodes(job, m, group, pointers, <u8>sample.zeroPoint, flat);
+  const bytes = (<usize>job.K + 15) & ~15;
+  facts.scale = sample.scale;
+  facts.zeroPoint = 0;
+  facts.centred = sumBytes(flat, bytes, false) - <i32>bytes * sample.zeroPoint;
+  const zero = i16x8.splat(<i16>sample.zeroPoint);
+  const steps = job.steps;
+  const whole = flat + (<usize>steps & ~1) * 4;
+  while (flat < whole) {
+    const x = i16x8.sub(v128.load8x8_u(flat), zero);
+    v128.store32_lane(to, x, 0);
+    v128.store32_lane(to + stride, x, 1);
+    v128.store32_lane(to + 2 * stride, x, 2);
+    v128.store32_lane(to + 3 * stride, x, 3);
+    flat += 8;
+    to += 4 * stride;
+  }
+  if (steps & 1) {
+    const x = i16x8.sub(v128.load8x8_u(flat), zero);
+    v128.store32_lane(to, x, 0);
+    v128.store32_lane(to + stride, x, 1);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function packRow(job: MatmulJob, m: u32, group: u32, pairs: bool, pointers: usize, flat: usize, stride: usize,
+  to: usize, facts: usize): void {
+  if (pairs) packPairs(job, m, group, pointers, flat, stride, to, changetype<RowFacts>(facts));
+  else packBytes(job, m, group, pointers, flat, stride, to, changetype<RowFacts>(facts));
+}
+
+// ---- tiles: i32 sums [MR][8] of `steps` steps, stored at `to` ----
+
+/** w (signed) times a, summed in fours into c. */
+// @ts-ignore: decorator
+@inline
+function dot(w: v128, a: v128, c: v128): v128 {
+  if (EMULATE_DOT == 0) return i32x4.relaxed_dot_i8x16_i7x16_add_s(w, a, c);
+  // Test builds: the same sums spelled out, with `a` unsigned (1) or signed (2).
+  const w0 = i16x8.extend_low_i8x16_s(w), w1 = i16x8.extend_high_i8x16_s(w);
+  const a0 = EMULATE_DOT == 1 ? i16x8.extend_low_i8x16_u(a) : i16x8.extend_low_i8x16_s(a);
+  const a1 = EMULATE_DOT == 1 ? i16x8.extend_high_i8x16_u(a) : i16x8.extend_high_i8x16_s(a);
+  const s0 = i32x4.dot_i16x8_s(w0, a0), s1 = i32x4.dot_i16x8_s(w1, a1);
+  return i32x4.add(c, i32x4.add(i32x4.shuffle(s0, s1, 0, 2, 4, 6), i32x4.shuffle(s0, s1, 1, 3, 5, 7)));
+}
+
+function tileDot(a: usize, b: usize, steps: u32, to: usize): void {
+  if (MODULE != 0) return;
+  let c00 = i32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;
+  let c30 = c00, c31 = c00, c40 = c00, c41 = c00, c50 = c00, c51 = c00;
+  const end = a + <usize>steps * 24;
+  do {
+    const b0 = v128.load(b, 0), b1 = v128.load(b, 16);
+    let x = v128.load32_splat(a, 0);
+    c00 = dot(b0, x, c00);
+    c01 = dot(b1, x, c01);
+    x = v128.load32_splat(a, 4);
+    c10 = dot(b0, x, c10);
+    c11 = dot(b1, x, c11);
+    x = v128.load32_splat(a, 8);
+    c20 = dot(b0, x, c20);
+    c21 = dot(b1, x, c21);
+    x = v128.load32_splat(a, 12);
+    c30 = dot(b0, x, c30);
+    c31 = dot(b1, x, c31);
+    x = v128.load32_splat(a, 16);
+    c40 = dot(b0, x, c40);
+    c41 = dot(b1, x, c41);
+    x = v128.load32_splat(a, 20);
+    c50 = dot(b0, x, c50);
+    c51 = dot(b1, x, c51);
+    a += 24;
+    b += 32;
+  } while (a < end);
+  v128.store(to, c00, 0);
+  v128.store(to, c01, 16);
+  v128.store(to, c10, 32);
+  v128.store(to, c11, 48);
+  v128.store(to, c20, 64);
+  v128.store(to, c21, 80);
+  v128.store(to, c30, 96);
+  v128.store(to, c31, 112);
+  v128.store(to, c40, 128);
+  v128.store(to, c41, 144);
+  v128.store(to, c50, 160);
+  v128.store(to, c51, 176);
+}
+
+/** w (signed) times a (unsigned), summed in twos, as pmaddubsw does it. */
+// @ts-ignore: decorator
+@inline
+function maddubs(w: v128, a: v128): v128 {
+  if (MODULE == 1) return v128.relaxed_dot<i16>(w, a);
+  return w;
+}
+
+/** Adds four channels' pairs of 16-bit sums to their 32-bit sum. */
+// @ts-ignore: decorator
+@inline
+function widenInto(to: usize, pairs: v128): void {
+  v128.store(to, i32x4.add(v128.load(to), i32x4.extadd_pairwise_i16x8_s(pairs)));
+}
+
+function tileMaddubs(a: usize, b: usize, steps: u32, chunk: u32, to: usize): void {
+  if (MODULE != 1) return;
+  const zero = i32x4.splat(0);
+  for (let i: usize = 0; i < 128; i += 16) v128.store(to + i, zero);
+  while (steps > 0) {
+    const count = min(steps, chunk);
+    let c00 = i16x8.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+    const end = a + <usize>count * 16;
+    do {
+      const b0 = v128.load(b, 0), b1 = v128.load(b, 16);
+      let x = v128.load32_splat(a, 0);
+      c00 = i16x8.add(c00, maddubs(b0, x));
+      c01 = i16x8.add(c01, maddubs(b1, x));
+      x = v128.load32_splat(a, 4);
+      c10 = i16x8.add(c10, maddubs(b0, x));
+      c11 = i16x8.add(c11, maddubs(b1, x));
+      x = v128.load32_splat(a, 8);
+      c20 = i16x8.add(c20, maddubs(b0, x));
+      c21 = i16x8.add(c21, maddubs(b1, x));
+      x = v128.load32_splat(a, 12);
+      c30 = i16x8.add(c30, maddubs(b0, x));
+      c31 = i16x8.add(c31, maddubs(b1, x));
+      a += 16;
+      b += 32;
+    } while (a < end);
+    widenInto(to, c00);
+    widenInto(to + 16, c01);
+    widenInto(to + 32, c10);
+    widenInto(to + 48, c11);
+    widenInto(to + 64, c20);
+    widenInto(to + 80, c21);
+    widenInto(to + 96, c30);
+    widenInto(to + 112, c31);
+    steps -= count;
+  }
+}
+
+function tilePairs(a: usize, b: usize, steps: u32, to: usize): void {
+  if (MODULE == 0) return;
+  let c00 = i32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+  const end = a + <usize>steps * 32;
+  do {
+    const b0 = v128.load(b, 0), b1 = v128.load(b, 16);
+    let x = v128.load32_splat(a, 0);
+    c00 = i32x4.add(c00, i32x4.dot_i16x8_s(x, b0));
+    c01 = i32x4.add(c01, i32x4.dot_i16x8_s(x, b1));
+    x = v128.load32_splat(a, 4);
+    c10 = i32x4.add(c10, i32x4.dot_i16x8_s(x, b0));
+    c11 = i32x4.add(c11, i32x4.dot_i16x8_s(x, b1));
+    x = v128.load32_splat(a, 8);
+    c20 = i32x4.add(c20, i32x4.dot_i16x8_s(x, b0));
+    c21 = i32x4.add(c21, i32x4.dot_i16x8_s(x, b1));
+    x = v128.load32_splat(a, 12);
+    c30 = i32x4.add(c30, i32x4.dot_i16x8_s(x, b0));
+    c31 = i32x4.add(c31, i32x4.dot_i16x8_s(x, b1));
+    a += 16;
+    b += 32;
+  } while (a < end);
+  v128.store(to, c00, 0);
+  v128.store(to, c01, 16);
+  v128.store(to, c10, 32);
+  v128.store(to, c11, 48);
+  v128.store(to, c20, 64);
+  v128.store(to, c21, 80);
+  v128.store(to, c30, 96);
+  v128.store(to, c31, 112);
+}
+
+/** Products of sixteen weights, four channels of 4 k, with four values of A, in pairs. */
+// @ts-ignore: decorator
+@inline
+function pairsLow(w: v128, x: v128): v128 {
+  return i32x4.dot_i16x8_s(x, i16x8.extend_low_i8x16_s(w));
+}
+
+// @ts-ignore: decorator
+@inline
+function pairsHigh(w: v128, x: v128): v128 {
+  return i32x4.dot_i16x8_s(x, i16x8.extend_high_i8x16_s(w));
+}
+
+/** Two channels' pairs of sums, twice, to four channels' sums. */
+// @ts-ignore: decorator
+@inline
+function addPairs(low: v128, high: v128): v128 {
+  return i32x4.add(i32x4.shuffle(low, high, 0, 2, 4, 6), i32x4.shuffle(low, high, 1, 3, 5, 7));
+}
+
+/** The one row of a GEMV by a panel of bytes: `a` holds bytes (dot, maddubs) or 16-bit integers. Sums [8] at `to`. */
+function tileRow(a: usize, b: usize, steps: u32, chunk: u32, pairs: bool, to: usize): void {
+  let c0 = i32x4.splat(0), c1 = c0, c2 = c0, c3 = c0;
+  if (MODULE != 0 && pairs) {
+    const end = a + <usize>steps * 8;
+    do {
+      const x = v128.load64_splat(a);
+      const w0 = v128.load(b, 0), w1 = v128.load(b, 16);
+      c0 = i32x4.add(c0, pairsLow(w0, x));
+      c1 = i32x4.add(c1, pairsHigh(w0, x));
+      c2 = i32x4.add(c2, pairsLow(w1, x));
+      c3 = i32x4.add(c3, pairsHigh(w1, x));
+      a += 8;
+      b += 32;
+    } while (a < end);
+    v128.store(to, addPairs(c0, c1), 0);
+    v128.store(to, addPairs(c2, c3), 16);
+    return;
+  } else if (MODULE == 1) {
+    while (steps > 0) {
+      const count = min(steps, chunk);
+      let d0 = i16x8.splat(0), d1 = d0;
+      const end = a + <usize>count * 4;
+      do {
+        const x = v128.load32_splat(a);
+        d0 = i16x8.add(d0, maddubs(v128.load(b, 0), x));
+        d1 = i16x8.add(d1, maddubs(v128.load(b, 16), x));
+        a += 4;
+        b += 32;
+      } while (a < end);
+      c0 = i32x4.add(c0, i32x4.extadd_pairwise_i16x8_s(d0));
+      c1 = i32x4.add(c1, i32x4.extadd_pairwise_i16x8_s(d1));
+      steps -= count;
+    }
+  } else if (MODULE == 0) {
+    const whole = a + (<usize>steps & ~1) * 4;
+    while (a < whole) {
+      let x = v128.load32_splat(a, 0);
+      c0 = dot(v128.load(b, 0), x, c0);
+      c1 = dot(v128.load(b, 16), x, c1);
+      x = v128.load32_splat(a, 4);
+      c2 = dot(v128.load(b, 32), x, c2);
+      c3 = dot(v128.load(b, 48), x, c3);
+      a += 8;
+      b += 64;
+    }
+    if (steps & 1) {
+      const x = v128.load32_splat(a);
+      c0 = dot(v128.load(b, 0), x, c0);
+      c1 = dot(v128.load(b, 16), x, c1);
+    }
+  }
+  v128.store(to, i32x4.add(c0, c2), 0);
+  v128.store(to, i32x4.add(c1, c3), 16);
+}
+
+/** A panel of bytes as 16-bit pairs with weight zero points removed: int8 [steps][8][4] to i16 [2 * steps][8][2]. */
+function widenPanel(from: usize, steps: u32, zeroW: usize, to: usize): void {
+  let z0 = i16x8.splat(0), z1 = z0, z2 = z0, z3 = z0;
+  if (zeroW) {
+    const z = i16x8.narrow_i32x4_s(v128.load(zeroW, 0), v128.load(zeroW, 16));
+    z0 = i16x8.shuffle(z, z, 0, 0, 0, 0, 1, 1, 1, 1);
+    z1 = i16x8.shuffle(z, z, 2, 2, 2, 2, 3, 3, 3, 3);
+    z2 = i16x8.shuffle(z, z, 4, 4, 4, 4, 5, 5, 5, 5);
+    z3 = i16x8.shuffle(z, z, 6, 6, 6, 6, 7, 7, 7, 7);
+  }
+  const end = from + <usize>steps * 32;
+  do {
+    const low = v128.load(from, 0), high = v128.load(from, 16);
+    const w0 = i16x8.sub(i16x8.extend_low_i8x16_s(low), z0), w1 = i16x8.sub(i16x8.extend_high_i8x16_s(low), z1);
+    const w2 = i16x8.sub(i16x8.extend_low_i8x16_s(high), z2), w3 = i16x8.sub(i16x8.extend_high_i8x16_s(high), z3);
+    v128.store(to, i32x4.shuffle(w0, w1, 0, 2, 4, 6), 0);
+    v128.store(to, i32x4.shuffle(w2, w3, 0, 2, 4, 6), 16);
+    v128.store(to, i32x4.shuffle(w0, w1, 1, 3, 5, 7), 32);
+    v128.store(to, i32x4.shuffle(w2, w3, 1, 3, 5, 7), 48);
+    from += 32;
+    to += 64;
+  } while (from < end);
+}
+
+// ---- epilogue ----
+
+/**
+ * A row's sums of one group, to f32 partial results: partial (+)= scaleW * (sums - zeroA * sum of w - zeroW * centred).
+ * zeroW is there for whole-K formats on bytes only: elsewhere decoding removed it.
+ */
+// @ts-ignore: decorator
+@inline
+function addGroup(sums: usize, facts: RowFacts, scaleW: usize, sumW: usize, zeroW: usize, partial: usize, first: bool)
+: void {
+  const zeroA = i32x4.splat(facts.zeroPoint);
+  let s0 = i32x4.sub(v128.load(sums, 0), i32x4.mul(zeroA, v128.load(sumW, 0)));
+  let s1 = i32x4.sub(v128.load(sums, 16), i32x4.mul(zeroA, v128.load(sumW, 16)));
+  if (zeroW) {
+    const centred = i32x4.splat(facts.centred);
+    s0 = i32x4.sub(s0, i32x4.mul(centred, v128.load(zeroW, 0)));
+    s1 = i32x4.sub(s1, i32x4.mul(centred, v128.load(zeroW, 16)));
+  }
+  const f0 = f32x4.convert_i32x4_s(s0), f1 = f32x4.convert_i32x4_s(s1);
+  const w0 = v128.load(scaleW, 0), w1 = v128.load(scaleW, 16);
+  if (first) {
+    v128.store(partial, f32x4.mul(f0, w0), 0);
+    v128.store(partial, f32x4.mul(f1, w1), 16);
+  } else {
+    v128.store(partial, madd(f0, w0, v128.load(partial, 0)), 0);
+    v128.store(partial, madd(f1, w1, v128.load(partial, 16)), 16);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function finishRow(job: MatmulJob, partial: usize, scale: f32, bias: usize, to: usize, cols: u32): void {
+  const s = f32x4.splat(scale), low = f32x4.splat(job.low), high = f32x4.splat(job.high);
+  const y0 = madd(v128.load(partial, 0), s, v128.load(bias, 0));
+  const y1 = madd(v128.load(partial, 16), s, v128.load(bias, 16));
+  storeRow(to, clamp(y0, low, high), clamp(y1, low, high), cols);
+}
+
+// w1: scales f32 [panels][groups][8]; w2: sums of w i32, the same; w3: zero points of whole-K formats i32 [panels][8],
+// or what the source makes of it.
+
+/**
+ * Tiles are blocks of `rowBlock` rows, group of channels after group of channels.
+ * @param pairs multiply 16-bit pairs (module C always does; never module A)
+ * @param zeros w3 holds zero points that the source did not remove
+ * Scratch: pointers [taps], one flat row, facts [rowBlock], sums and partial results [MR][8] each, A panels, B panel
+ * as bytes, B panel as pairs.
+ */
+export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
+  zeros: bool): void {
+  const N = job.N, M = job.M, rowBlock = job.rowBlock, steps = job.steps;
+  const panels = job.paddedN / NR;
+  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const rowBytes = <usize>job.groups * N * 4;
+  const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
+  const stepBytes: usize = pairs ? MR * 8 : MR * 4;
+  const pointers = scratch;
+  const flat = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
+  const facts = (flat + <usize>steps * 4 + 64 + 63) & ~63;
+  const sums = (facts + rowBlock * FACTS + 63) & ~63;
+  const partial = sums + MR * NR * 4;
+  const aPanels = (partial + MR * NR * 4 + 63) & ~63;
+  const aPanelBytes = <usize>steps * stepBytes;
+  const bytePanel = (aPanels + <usize>(rowBlock / MR) * aPanelBytes + 63) & ~63;
+  const pairPanel = bytePanel + <usize>steps * 32;
+  for (let tile = begin; tile < end; tile++) {
+    const group = tile / mTiles;
+    const m0 = (tile % mTiles) * rowBlock;
+    const rows = min(rowBlock, M - m0);
+    for (let r: u32 = 0; r < rows; r += MR) {
+      for (let i: u32 = 0; i < MR; i++) {
+        const m = min(m0 + r + i, M - 1);
+        const to = aPanels + <usize>(r / MR) * aPanelBytes + i * 4;
+        packRow(job, m, group, pairs, pointers, flat, MR * 4, to, facts + (r + i) * FACTS);
+      }
+    }
+    for (let p: u32 = 0; p < panels; p++) {
+      const n = p * NR;
+      const panel = group * panels + p;
+      const zeroW = zeros ? job.w3 + <usize>panel * 32 : 0;
+      let b = source(job, panel, 0, steps, bytePanel);
+      if (pairs) {
+        widenPanel(b, steps, zeroW, pairPanel);
+        b = pairPanel;
+      }
+      const bias = job.bias + <usize>panel * 32;
+      const scales = job.w1 + <usize>panel * scaleGroups * 32;
+      const sumsOfW = job.w2 + <usize>panel * scaleGroups * 32;
+      let to = job.output + <usize>m0 * rowBytes + <usize>(group * N + n) * 4;
+      for (let r: u32 = 0; r < rows; r += MR) {
+        const here = min(MR, rows - r);
+        let a = aPanels + <usize>(r / MR) * aPanelBytes;
+        let bGroup = b;
+        for (let g: u32 = 0; g < scaleGroups; g++) {
+          const count = min(groupSteps, steps - g * groupSteps);
+          if (MODULE == 0) tileDot(a, bGroup, count, sums);
+          else if (pairs) tilePairs(a, bGroup, count, sums);
+          else tileMaddubs(a, bGroup, count, job.chunk, sums);
+          a += count * stepBytes;
+          bGroup += <usize>count * (pairs ? 64 : 32);
+          for (let i: u32 = 0; i < here; i++) {
+            addGroup(sums + i * 32, changetype<RowFacts>(facts + (r + i) * FACTS), scales + <usize>g * 32,
+              sumsOfW + <usize>g * 32, pairs ? 0 : zeroW, partial + i * 32, g == 0);
+          }
+        }
+        for (let i: u32 = 0; i < here; i++) {
+          const scale = changetype<RowFacts>(facts + (r + i) * FACTS).scale;
+          finishRow(job, partial + i * 32, scale, bias, to, N - n);
+          to += rowBytes;
+        }
+      }
+    }
+  }
+}
+
+/** Steps that a GEMV decodes before it multiplies: the panel stays in L1. */
+const GEMV_STEPS: u32 = 128;
+
+/**
+ * Few rows: tiles are panels of 8 channels. Each row's codes are packed once a call, all rows walk a decoded piece.
+ * Scratch: pointers [taps], flat row, facts [M], sums [8], partial results [M][8], rows [M], panel as bytes.
+ */
+export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
+  zeros: bool): void {
+  const N = job.N, M = job.M, steps = job.steps;
+  const panels = job.paddedN / NR;
+  const rowBytes = <usize>job.groups * N * 4;
+  const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
+  const stepBytes: usize = pairs ? 8 : 4;
+  const pointers = scratch;
+  const flat = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
+  const facts = (flat + <usize>steps * 4 + 64 + 63) & ~63;
+  const sums = (facts + M * FACTS + 63) & ~63;
+  const partials = sums + 64;
+  const rows = partials + M * 32;
+  const rowStride = <usize>steps * stepBytes + 64;
+  const bytePanel = (rows + M * rowStride + 63) & ~63;
+  let packed: u32 = -1;
+  for (let panel = begin; panel < end; panel++) {
+    const group = panel / panels;
+    if (group != packed) {
+      for (let m: u32 = 0; m < M; m++) {
+        packRow(job, m, group, pairs, pointers, flat, 4, rows + m * rowStride, facts + m * FACTS);
+      }
+      packed = group;
+    }
+    const n = (panel % panels) * NR;
+    const zeroW = zeros ? job.w3 + <usize>panel * 32 : 0;
+    const scales = job.w1 + <usize>panel * scaleGroups * 32;
+    const sumsOfW = job.w2 + <usize>panel * scaleGroups * 32;
+    for (let g: u32 = 0; g < scaleGroups; g++) {
+      const groupStart = g * groupSteps, groupEnd = min(groupStart + groupSteps, steps);
+      for (let step = groupStart; step < groupEnd; step += GEMV_STEPS) {
+        const count = min(groupEnd - step, GEMV_STEPS);
+        const b = source(job, panel, step, count, bytePanel);
+        for (let m: u32 = 0; m < M; m++) {
+          tileRow(rows + m * rowStride + step * stepBytes, b, count, job.chunk, pairs, sums);
+          const partial = partials + m * 32;
+          let total = sums;
+          if (count < groupEnd - groupStart) {
+            // Pieces of one long group, which only whole-K formats have: integer sums wait in `partial`.
+            total = partial;
+            const more = step != groupStart;
+            const s0 = v128.load(sums, 0), s1 = v128.load(sums, 16);
+            v128.store(total, more ? i32x4.add(s0, v128.load(total, 0)) : s0, 0);
+            v128.store(total, more ? i32x4.add(s1, v128.load(total, 16)) : s1, 16);
+            if (step + count < groupEnd) continue;
+          }
+          addGroup(total, changetype<RowFacts>(facts + m * FACTS), scales + <usize>g * 32, sumsOfW + <usize>g * 32,
+            zeroW, partial, g == 0);
+        }
+      }
+    }
+    for (let m: u32 = 0; m < M; m++) {
+      finishRow(job, partials + m * 32, changetype<RowFacts>(facts + m * FACTS).scale, job.bias + <usize>panel * 32,
+        job.output + m * rowBytes + <usize>(group * N + n) * 4, N - n);
+    }
+  }
+}
