@@ -1,5 +1,6 @@
 // The kernels of one module. Each is (job, begin, end, scratch): see shared/job.ts.
 export { dense_gemm, dense_gemv } from './dense/dense';
+export { dense_depthwise } from './dense/depthwise';
 export { csr_spmm_48x1, csr_spmm_16x1, csr_gemv_1x1 } from './csr/csr';
 export { int8_quantize } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
