@@ -4,22 +4,27 @@ import { gatherRows, tapCount } from '../shared/rows';
 import { clamp, clampScalar, madd } from '../shared/simd';
 
 // C = clamp(A * W^T + bias), W sparse. A strip of MR rows of A is packed [K][MR], so that one non-zero of W is
-// MR multiply-adds on contiguous memory. w0: u32 [groups * N + 1] first entry of each row; w1: entries
-// [nnz]{ u32 column * MR * 4, f32 value }, the column as a byte offset into the strip.
+// MR multiply-adds on contiguous memory. Long K is cut into blocks of `chunk` columns, whose strip stays close to L1.
+// w0: u32 [blocks][groups * N], then one more: first entry of each row in each block; w1: entries in that order
+// { u32 (column - first of the block) * MR * 4, f32 value }: the column as a byte offset into the strip.
 
-/** Rows r .. r + 3 of a strip: gathered through pointers[taps][strip], transposed to [K][strip]. */
-function packStrip(pointers: usize, taps: u32, channels: u32, strip: u32, to: usize): void {
+/** Columns k .. past - 1 of a strip, gathered through pointers[taps][strip], transposed to [past - k][strip]. */
+function packStrip(pointers: usize, channels: u32, k: u32, past: u32, strip: u32, to: usize): void {
   const stride = <usize>strip * 4;
-  for (let tap: u32 = 0; tap < taps; tap++) {
+  while (k < past) {
+    const first = k % channels;
+    const count = min(channels - first, past - k);
+    const offset = <usize>first * 4;
+    let p = pointers + <usize>(k / channels) * strip * sizeof<usize>();
     for (let r: u32 = 0; r < strip; r += 4) {
-      let p0 = load<usize>(pointers, 0 * sizeof<usize>());
-      let p1 = load<usize>(pointers, 1 * sizeof<usize>());
-      let p2 = load<usize>(pointers, 2 * sizeof<usize>());
-      let p3 = load<usize>(pointers, 3 * sizeof<usize>());
-      pointers += 4 * sizeof<usize>();
+      let p0 = load<usize>(p, 0 * sizeof<usize>()) + offset;
+      let p1 = load<usize>(p, 1 * sizeof<usize>()) + offset;
+      let p2 = load<usize>(p, 2 * sizeof<usize>()) + offset;
+      let p3 = load<usize>(p, 3 * sizeof<usize>()) + offset;
+      p += 4 * sizeof<usize>();
       let at = to + r * 4;
       let c: u32 = 0;
-      for (; c + 4 <= channels; c += 4) {
+      for (; c + 4 <= count; c += 4) {
         const r0 = v128.load(p0), r1 = v128.load(p1), r2 = v128.load(p2), r3 = v128.load(p3);
         const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
         const d = i32x4.shuffle(r0, r1, 2, 6, 3, 7), e = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
@@ -31,30 +36,52 @@ function packStrip(pointers: usize, taps: u32, channels: u32, strip: u32, to: us
         at += stride;
         v128.store(at, i64x2.shuffle(d, e, 1, 3));
         at += stride;
-        p0 += 16; p1 += 16; p2 += 16; p3 += 16;
+        p0 += 16;
+        p1 += 16;
+        p2 += 16;
+        p3 += 16;
       }
-      for (; c < channels; c++) {
+      for (; c < count; c++) {
         f32.store(at, f32.load(p0), 0);
         f32.store(at, f32.load(p1), 4);
         f32.store(at, f32.load(p2), 8);
         f32.store(at, f32.load(p3), 12);
         at += stride;
-        p0 += 4; p1 += 4; p2 += 4; p3 += 4;
+        p0 += 4;
+        p1 += 4;
+        p2 += 4;
+        p3 += 4;
       }
     }
-    to += <usize>channels * stride;
+    to += <usize>count * stride;
+    k += count;
   }
 }
 
 /**
- * Sums of one row of W over a strip: entries from .. end - 1, to strip * 4 bytes at `to`. Called through the table:
- * inlined into the loops around it, the accumulators would compete with their variables for registers.
+ * Sums of one row of W over a strip: entries from .. end - 1, to strip * 4 bytes at `to`, on top of what is there when
+ * `more`. Called through the table: inlined into the loops around it, the accumulators would compete with their
+ * variables for registers.
  */
-type RowSum = (strip: usize, from: usize, end: usize, to: usize) => void;
+type RowSum = (strip: usize, from: usize, end: usize, more: bool, to: usize) => void;
 
-function row48(strip: usize, from: usize, end: usize, to: usize): void {
+function row48(strip: usize, from: usize, end: usize, more: bool, to: usize): void {
   let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0;
   let c6 = c0, c7 = c0, c8 = c0, c9 = c0, c10 = c0, c11 = c0;
+  if (more) {
+    c0 = v128.load(to, 0);
+    c1 = v128.load(to, 16);
+    c2 = v128.load(to, 32);
+    c3 = v128.load(to, 48);
+    c4 = v128.load(to, 64);
+    c5 = v128.load(to, 80);
+    c6 = v128.load(to, 96);
+    c7 = v128.load(to, 112);
+    c8 = v128.load(to, 128);
+    c9 = v128.load(to, 144);
+    c10 = v128.load(to, 160);
+    c11 = v128.load(to, 176);
+  }
   while (from < end) {
     const x = strip + load<u32>(from);
     const w = v128.load32_splat(from, 4);
@@ -86,8 +113,14 @@ function row48(strip: usize, from: usize, end: usize, to: usize): void {
   v128.store(to, c11, 176);
 }
 
-function row16(strip: usize, from: usize, end: usize, to: usize): void {
+function row16(strip: usize, from: usize, end: usize, more: bool, to: usize): void {
   let c0 = f32x4.splat(0), c1 = c0, c2 = c0, c3 = c0, d0 = c0, d1 = c0, d2 = c0, d3 = c0;
+  if (more) {
+    c0 = v128.load(to, 0);
+    c1 = v128.load(to, 16);
+    c2 = v128.load(to, 32);
+    c3 = v128.load(to, 48);
+  }
   while (from + 8 < end) {
     let x = strip + load<u32>(from);
     let w = v128.load32_splat(from, 4);
@@ -156,35 +189,38 @@ function finishChannels(
 
 /**
  * Tiles are strips of `strip` rows, group after group.
- * Scratch: pointers [taps][strip], sums [4][strip], then the strip [K][strip].
+ * Scratch: pointers [taps][strip], sums [N rounded up to 4][strip], then the strip [chunk][strip].
  */
 function spmm(job: MatmulJob, begin: u32, end: u32, scratch: usize, strip: u32, sum: RowSum): void {
-  const N = job.N, M = job.M;
-  const taps = tapCount(job);
+  const N = job.N, M = job.M, K = job.K, chunk = job.chunk;
   const groupChannels = job.channels / job.groups;
   const mTiles = (M + strip - 1) / strip;
   const rowBytes = <usize>job.groups * N * 4;
+  const blockBytes = rowBytes;
+  const stripBytes = <usize>strip * 4;
   const pointers = scratch;
-  const sums = (pointers + taps * strip * sizeof<usize>() + 63) & ~63;
-  const packed = sums + 16 * strip;
+  const sums = (pointers + tapCount(job) * strip * sizeof<usize>() + 63) & ~63;
+  const packed = sums + ((N + 3) & ~3) * stripBytes;
   for (let tile = begin; tile < end; tile++) {
     const group = tile / mTiles;
     const m0 = (tile % mTiles) * strip;
     const rows = min(strip, M - m0);
     gatherRows(job, job.input, 4, job.channels, group * groupChannels, m0, strip, job.zeros, pointers);
-    packStrip(pointers, taps, groupChannels, strip, packed);
-    for (let n: u32 = 0; n < N; n += 4) {
-      const count = min<u32>(4, N - n);
-      let indptr = job.w0 + <usize>(group * N + n) * 4;
-      for (let i: u32 = 0; i < count; i++) {
-        const from = job.w1 + <usize>load<u32>(indptr, 0) * 8;
-        const to = job.w1 + <usize>load<u32>(indptr, 4) * 8;
-        sum(packed, from, to, sums + i * strip * 4);
-        indptr += 4;
+    let indptr = job.w0 + <usize>group * N * 4;
+    for (let k: u32 = 0; k < K; k += chunk) {
+      packStrip(pointers, groupChannels, k, min(k + chunk, K), strip, packed);
+      let from = job.w1 + <usize>load<u32>(indptr) * 8;
+      for (let n: u32 = 0; n < N; n++) {
+        const to = job.w1 + <usize>load<u32>(indptr + n * 4, 4) * 8;
+        sum(packed, from, to, k != 0, sums + n * stripBytes);
+        from = to;
       }
+      indptr += blockBytes;
+    }
+    for (let n: u32 = 0; n < N; n += 4) {
       const bias = job.bias + <usize>(group * job.paddedN + n) * 4;
       const to = job.output + m0 * rowBytes + <usize>(group * N + n) * 4;
-      finishChannels(job, sums, strip, rows, count, bias, to, rowBytes);
+      finishChannels(job, sums + n * stripBytes, strip, rows, min<u32>(4, N - n), bias, to, rowBytes);
     }
   }
 }
