@@ -1,3 +1,5 @@
+import type { DecodedActivations } from './format.js';
+
 /** How one sample of activations becomes unsigned 8-bit codes: code = clamp(round(x * inverse) + zeroPoint, 0, 255). */
 export interface SampleQuantization {
   inverse: number;
@@ -41,4 +43,30 @@ export function roundHalfEven(x: number): number {
   const rest = x - floor;
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
   return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/**
+ * The activations of every format that multiplies by 8-bit ones: integers -255..255, code - zero point of each sample. A
+ * sample with a NaN, an infinity or a range too large for f32 decodes to zeros with a NaN scale: its outputs are NaN,
+ * those of its neighbours are not.
+ */
+export function quantizedActivations(x: Float32Array, samples: number): DecodedActivations {
+  const size = x.length / samples;
+  const values = new Float64Array(x.length);
+  const sampleScale = new Float64Array(samples);
+  for (let s = 0; s < samples; s++) {
+    let min = Infinity;
+    let max = -Infinity;
+    for (let i = s * size; i < (s + 1) * size; i++) {
+      min = Math.min(min, x[i]);
+      max = Math.max(max, x[i]);
+    }
+    const quantization = quantizeSample(min, max);
+    sampleScale[s] = quantization.scale;
+    if (Number.isNaN(quantization.scale)) continue;
+    for (let i = s * size; i < (s + 1) * size; i++) {
+      values[i] = quantizeValue(x[i], quantization) - quantization.zeroPoint;
+    }
+  }
+  return { values, sampleScale };
 }

@@ -38,6 +38,27 @@ export function requireWeights(weights: MatrixShape & { format: string }, format
   return requireShape(weights, place);
 }
 
+/** Throws unless `array` is a `Type`, of any length. */
+export function requireType<T extends ArrayLike<number>>(
+  array: unknown,
+  Type: ArrayType<T>,
+  place: string,
+): asserts array is T {
+  if (!(array instanceof Type)) {
+    throw new ThinferError({ code: 'bad-weights', place, expected: `a ${Type.name}`, got: describe(array) });
+  }
+}
+
+/** Throws unless `value` is one of `choices`. */
+export function requireChoice<T extends string | number>(value: unknown, choices: readonly T[], place: string): T {
+  if (!choices.includes(value as T)) {
+    const texts = choices.map((choice) => (typeof choice === 'string' ? describe(choice) : String(choice)));
+    const expected = [texts.slice(0, -1).join(', '), texts[texts.length - 1]].join(' or ');
+    throw new ThinferError({ code: 'bad-argument', place, expected, got: describe(value) });
+  }
+  return value as T;
+}
+
 /** Throws unless `array` is a `Type` of exactly `length` elements. */
 export function requireArray<T extends ArrayLike<number>>(
   array: unknown,

@@ -1,7 +1,7 @@
-import { describe, ThinferError } from '../errors.js';
-import { allocate, requireArray, requireDense, requireFinite, requireWeights } from './checks.js';
+import { allocate, requireDense, requireFinite, requireType, requireWeights } from './checks.js';
 import { plainActivations } from './dense.js';
 import type { Format } from './format.js';
+import { packPattern, requirePattern, requireThreshold } from './pattern.js';
 
 /**
  * Compressed sparse rows, f32 values. Row r holds the entries indptr[r] .. indptr[r + 1] - 1, columns
@@ -24,11 +24,6 @@ export interface CsrOptions {
   threshold?: number;
 }
 
-/** The class of `indices`, decided by the number of columns alone. */
-function indexType(cols: number): typeof Uint16Array | typeof Uint32Array {
-  return cols <= 65536 ? Uint16Array : Uint32Array;
-}
-
 /** Unstructured sparsity: only the weights that are not zero are stored and multiplied. */
 export const csr: Format<CsrWeights, CsrOptions> = {
   name: 'csr',
@@ -40,29 +35,11 @@ export const csr: Format<CsrWeights, CsrOptions> = {
   pack(dense, options) {
     requireDense(dense, options, 'csr.pack');
     const { rows, cols, threshold = 0 } = options;
-    if (!Number.isFinite(threshold) || threshold < 0) {
-      throw new ThinferError({
-        code: 'bad-argument',
-        place: 'csr.pack.threshold',
-        expected: 'a finite number from 0',
-        got: describe(threshold),
-      });
-    }
-    const indptr = new Uint32Array(rows + 1);
-    let nnz = 0;
-    for (let r = 0, i = 0; r < rows; r++) {
-      for (let c = 0; c < cols; c++, i++) if (Math.abs(dense[i]) > threshold) nnz++;
-      indptr[r + 1] = nnz;
-    }
-    const indices = new (indexType(cols))(nnz);
-    const values = new Float32Array(nnz);
-    for (let r = 0, i = 0, entry = 0; r < rows; r++) {
-      for (let c = 0; c < cols; c++, i++) {
-        if (Math.abs(dense[i]) > threshold) {
-          indices[entry] = c;
-          values[entry++] = dense[i];
-        }
-      }
+    requireThreshold(threshold, 'csr.pack.threshold');
+    const { indptr, indices } = packPattern(rows, cols, (r, c) => Math.abs(dense[r * cols + c]) > threshold);
+    const values = new Float32Array(indices.length);
+    for (let r = 0; r < rows; r++) {
+      for (let i = indptr[r]; i < indptr[r + 1]; i++) values[i] = dense[r * cols + indices[i]];
     }
     return { format: 'csr', rows, cols, indptr, indices, values };
   },
@@ -79,32 +56,8 @@ export const csr: Format<CsrWeights, CsrOptions> = {
   validate(weights, place = 'csr') {
     requireWeights(weights, 'csr', place);
     const { rows, cols, indptr, indices, values } = weights;
-    if (!(values instanceof Float32Array)) {
-      throw new ThinferError({
-        code: 'bad-weights',
-        place: `${place}.values`,
-        expected: 'a Float32Array',
-        got: describe(values),
-      });
-    }
-    const nnz = values.length;
-    requireArray(indptr, Uint32Array, rows + 1, `${place}.indptr`, 'There is one more than rows.');
-    const columns = `Columns are ${indexType(cols).name} when cols = ${cols}, one a value.`;
-    requireArray<Uint16Array | Uint32Array>(indices, indexType(cols), nnz, `${place}.indices`, columns);
-    if (indptr[0] !== 0) throw indptrError(place, 0, '0', indptr);
-    if (indptr[rows] !== nnz) throw indptrError(place, rows, `${nnz}, the number of values`, indptr);
-    for (let r = 0; r < rows; r++) {
-      if (indptr[r + 1] < indptr[r] || indptr[r + 1] > nnz) {
-        throw indptrError(place, r + 1, `${indptr[r]}..${nnz} (ascending to the number of values)`, indptr);
-      }
-    }
-    for (let r = 0; r < rows; r++) {
-      let least = 0;
-      for (let i = indptr[r]; i < indptr[r + 1]; i++) {
-        if (indices[i] < least || indices[i] >= cols) throw indexError(place, r, i, least, weights);
-        least = indices[i] + 1;
-      }
-    }
+    requireType(values, Float32Array, `${place}.values`);
+    requirePattern({ indptr, indices }, rows, cols, values.length, place);
     requireFinite(values, `${place}.values`);
     return weights;
   },
@@ -116,41 +69,15 @@ export const csr: Format<CsrWeights, CsrOptions> = {
   decode(weights) {
     const { rows, cols, indptr, indices, values } = csr.validate(weights, 'csr.decode');
     const decoded = allocate(Float64Array, rows * cols, 'csr.decode');
+    const stored = allocate(Uint8Array, rows * cols, 'csr.decode');
     for (let r = 0; r < rows; r++) {
-      for (let i = indptr[r]; i < indptr[r + 1]; i++) decoded[r * cols + indices[i]] = values[i];
+      for (let i = indptr[r]; i < indptr[r + 1]; i++) {
+        decoded[r * cols + indices[i]] = values[i];
+        stored[r * cols + indices[i]] = 1;
+      }
     }
-    return { values: decoded, rowScale: new Float64Array(rows).fill(1) };
+    return { values: decoded, rowScale: new Float64Array(rows).fill(1), stored };
   },
 
   decodeActivations: plainActivations,
 };
-
-function indptrError(place: string, at: number, expected: string, indptr: Uint32Array): ThinferError {
-  return new ThinferError({
-    code: 'bad-weights',
-    place: `${place}.indptr[${at}]`,
-    expected,
-    got: String(indptr[at]),
-    hint: 'indptr[r] counts the entries of all rows before r.',
-  });
-}
-
-function indexError(place: string, row: number, at: number, least: number, { cols, indices }: CsrWeights) {
-  const column = indices[at];
-  if (column >= cols) {
-    return new ThinferError({
-      code: 'bad-weights',
-      place: `${place}.indices[${at}]`,
-      expected: `0..${cols - 1} (cols = ${cols})`,
-      got: String(column),
-      hint: 'Was the matrix transposed?',
-    });
-  }
-  return new ThinferError({
-    code: 'bad-weights',
-    place: `${place}.indices[${at}]`,
-    expected: `a column after ${least - 1} (ascending in row ${row}, none twice)`,
-    got: String(column),
-    hint: 'Sort the entries of each row by column and add up duplicates.',
-  });
-}

@@ -1,11 +1,31 @@
+import type { BcsrWeights } from './bcsr.js';
+import type { BinaryWeights } from './binary.js';
 import type { CodebookWeights } from './codebook.js';
 import type { CsrWeights } from './csr.js';
+import type { CsrCodebookWeights } from './csr-codebook.js';
+import type { CsrInt8Weights } from './csr-int8.js';
 import type { DenseWeights } from './dense.js';
+import type { Int2Weights, Int4Weights } from './grouped.js';
 import type { Int8Weights } from './int8.js';
+import type { NmWeights } from './nm.js';
+import type { TernaryWeights } from './ternary.js';
 import type { XnorWeights } from './xnor.js';
 
 /** Weights in any format. All are matrices of `rows` (N, output channels) x `cols` (K). */
-export type Weights = DenseWeights | CsrWeights | Int8Weights | CodebookWeights | XnorWeights;
+export type Weights =
+  | DenseWeights
+  | CsrWeights
+  | BcsrWeights
+  | NmWeights
+  | Int8Weights
+  | Int4Weights
+  | Int2Weights
+  | CodebookWeights
+  | TernaryWeights
+  | BinaryWeights
+  | XnorWeights
+  | CsrInt8Weights
+  | CsrCodebookWeights;
 export type FormatName = Weights['format'];
 
 /**
@@ -24,6 +44,11 @@ export interface DecodedWeights {
   values: Float64Array;
   /** [rows]; 1 where the format has no scale. */
   rowScale: Float64Array;
+  /**
+   * f32 arithmetic with weights left out: [rows, cols], 0 where nothing is stored and no product is made, so that not
+   * even an infinity counts. Absent: every weight is multiplied.
+   */
+  stored?: Uint8Array;
 }
 
 /** What the oracle multiplies by: activations in the domain of the format's arithmetic. */
@@ -50,6 +75,7 @@ export interface Format<W extends Weights = Weights, Options = object> {
   /**
    * The oracle's view of activations.
    * @param samples how many equal consecutive parts of `x` are quantised on their own
+   * @param weights what they are multiplied by: `codebook` has two kinds of arithmetic, f32 without this argument
    */
-  decodeActivations(x: Float32Array, samples: number): DecodedActivations;
+  decodeActivations(x: Float32Array, samples: number, weights?: W): DecodedActivations;
 }

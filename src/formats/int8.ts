@@ -1,7 +1,7 @@
-import { describe, ThinferError } from '../errors.js';
-import { quantizeSample, quantizeValue, roundHalfEven } from './activations.js';
+import { quantizedActivations, roundHalfEven } from './activations.js';
 import { allocate, requireArray, requireDense, requireWeights } from './checks.js';
 import type { Format } from './format.js';
+import { ofRow, requireInt32Sums, requirePerRow, requireScales, saturate, stepSize } from './scales.js';
 
 /**
  * 8-bit affine weights: real = scale[r] * (codes[r, c] - zeroPoint[r]). Scales and zero points are one a
@@ -30,17 +30,8 @@ export interface Int8Options {
   symmetric?: boolean;
 }
 
-/** Smallest normal f32: smaller scales would be flushed to zero on GPUs. */
-const SMALLEST_SCALE = 2 ** -126;
-const LARGEST_F32 = (2 - 2 ** -23) * 2 ** 127;
-const LARGEST_INT32 = 2 ** 31 - 1;
-/** |code - zeroPoint| of an activation, and of a weight. */
+/** |code - zeroPoint| of a weight. */
 const LARGEST_DIFFERENCE = 255;
-
-/** The f32 distance of two codes, so that `steps` of them span `range`. 1 when all weights are zero. */
-function stepSize(range: number, steps: number): number {
-  return range === 0 ? 1 : Math.max(Math.fround(range / steps), SMALLEST_SCALE);
-}
 
 function clampCode(code: number, min: number): number {
   return Math.min(Math.max(code, min), 127);
@@ -86,7 +77,7 @@ export const int8: Format<Int8Weights, Int8Options> = {
     }
     const weights: Int8Weights = { format: 'int8', rows, cols, codes, scale };
     if (!symmetric) weights.zeroPoint = zeroPoint;
-    requireInt32Sums(weights, 'int8.pack');
+    requireSums(weights, 'int8.pack');
     return weights;
   },
 
@@ -95,10 +86,10 @@ export const int8: Format<Int8Weights, Int8Options> = {
     const { rows, cols, codes } = int8.validate(weights, 'int8.unpack');
     const dense = allocate(Float32Array, rows * cols, 'int8.unpack');
     for (let r = 0; r < rows; r++) {
-      const scale = scaleOf(weights, r);
+      const scale = ofRow(weights.scale, r);
       const zero = zeroPointOf(weights, r);
       for (let i = r * cols; i < (r + 1) * cols; i++) {
-        dense[i] = Math.min(Math.max(scale * (codes[i] - zero), -LARGEST_F32), LARGEST_F32);
+        dense[i] = saturate(scale * (codes[i] - zero));
       }
     }
     return dense;
@@ -108,22 +99,10 @@ export const int8: Format<Int8Weights, Int8Options> = {
     const count = requireWeights(weights, 'int8', place);
     const { rows, codes, scale, zeroPoint } = weights;
     requireArray(codes, Int8Array, count, `${place}.codes`);
-    const one = 'One value for the tensor or one a row.';
-    requireArray(scale, Float32Array, scale?.length === 1 ? 1 : rows, `${place}.scale`, one);
-    for (const [i, s] of scale.entries()) {
-      if (!(s > 0 && s < Infinity)) {
-        throw new ThinferError({
-          code: 'bad-weights',
-          place: `${place}.scale[${i}]`,
-          expected: 'a finite number above 0',
-          got: String(s),
-        });
-      }
-    }
-    if (zeroPoint !== undefined) {
-      requireArray(zeroPoint, Int8Array, zeroPoint?.length === 1 ? 1 : rows, `${place}.zeroPoint`, one);
-    }
-    requireInt32Sums(weights, place);
+    requirePerRow(scale, Float32Array, rows, `${place}.scale`);
+    requireScales(scale, 'positive', `${place}.scale`);
+    if (zeroPoint !== undefined) requirePerRow(zeroPoint, Int8Array, rows, `${place}.zeroPoint`);
+    requireSums(weights, place);
     return weights;
   },
 
@@ -137,66 +116,28 @@ export const int8: Format<Int8Weights, Int8Options> = {
     const values = allocate(Float64Array, rows * cols, 'int8.decode');
     const rowScale = new Float64Array(rows);
     for (let r = 0; r < rows; r++) {
-      rowScale[r] = scaleOf(weights, r);
+      rowScale[r] = ofRow(weights.scale, r);
       const zero = zeroPointOf(weights, r);
       for (let i = r * cols; i < (r + 1) * cols; i++) values[i] = codes[i] - zero;
     }
     return { values, rowScale };
   },
 
-  /**
-   * Integers -255..255: code - zero point of each sample. A sample with a NaN, an infinity or a range too
-   * large for f32 decodes to zeros with a NaN scale: its outputs are NaN, those of its neighbours are not.
-   */
-  decodeActivations(x, samples) {
-    const size = x.length / samples;
-    const values = new Float64Array(x.length);
-    const sampleScale = new Float64Array(samples);
-    for (let s = 0; s < samples; s++) {
-      let min = Infinity;
-      let max = -Infinity;
-      for (let i = s * size; i < (s + 1) * size; i++) {
-        min = Math.min(min, x[i]);
-        max = Math.max(max, x[i]);
-      }
-      const quantization = quantizeSample(min, max);
-      sampleScale[s] = quantization.scale;
-      if (Number.isNaN(quantization.scale)) continue;
-      for (let i = s * size; i < (s + 1) * size; i++) {
-        values[i] = quantizeValue(x[i], quantization) - quantization.zeroPoint;
-      }
-    }
-    return { values, sampleScale };
-  },
+  decodeActivations: quantizedActivations,
 };
 
-function scaleOf({ scale }: Int8Weights, row: number): number {
-  return scale[scale.length === 1 ? 0 : row];
-}
-
 function zeroPointOf({ zeroPoint }: Int8Weights, row: number): number {
-  return zeroPoint ? zeroPoint[zeroPoint.length === 1 ? 0 : row] : 0;
+  return zeroPoint ? ofRow(zeroPoint, row) : 0;
 }
 
-/**
- * Throws when the sum of a row, 255 * sum |code - zeroPoint| at most, could leave int32. Up to 33025 columns
- * none can, and the codes need not be looked at.
- */
-function requireInt32Sums(weights: Int8Weights, place: string): void {
+/** Up to 33025 columns no sum can leave int32. */
+function requireSums(weights: Int8Weights, place: string): void {
   const { rows, cols, codes } = weights;
-  if (cols * LARGEST_DIFFERENCE ** 2 <= LARGEST_INT32) return;
-  for (let r = 0; r < rows; r++) {
+  const sumOf = (r: number) => {
     const zero = zeroPointOf(weights, r);
     let sum = 0;
     for (let i = r * cols; i < (r + 1) * cols; i++) sum += Math.abs(codes[i] - zero);
-    if (sum * LARGEST_DIFFERENCE > LARGEST_INT32) {
-      throw new ThinferError({
-        code: 'bad-weights',
-        place: `${place}.codes (row ${r} of ${describe(codes)})`,
-        expected: `a row whose |code - zeroPoint| add up to at most ${Math.floor(LARGEST_INT32 / LARGEST_DIFFERENCE)}`,
-        got: String(sum),
-        hint: 'Its int32 sum could overflow. Split the columns over two layers and add their outputs.',
-      });
-    }
-  }
+    return sum;
+  };
+  requireInt32Sums(rows, cols, LARGEST_DIFFERENCE, sumOf, codes, `${place}.codes`, '|code - zeroPoint|');
 }

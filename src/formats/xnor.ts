@@ -1,6 +1,7 @@
-import { ThinferError } from '../errors.js';
+import { packSigns, requireUnusedSigns, signWords, unpackSigns } from './bits.js';
 import { allocate, requireArray, requireDense, requireWeights } from './checks.js';
 import type { Format } from './format.js';
+import { requireScales } from './scales.js';
 
 /**
  * Binary weights and activations (Rastegari et al. 2016, XNOR-Net): W[r, c] ~ scale[r] * sign(w), scale =
@@ -29,60 +30,24 @@ export const xnor: Format<XnorWeights> = {
   pack(dense, options) {
     requireDense(dense, options, 'xnor.pack');
     const { rows, cols } = options;
-    const words = Math.ceil(cols / 32);
-    const bits = new Uint32Array(rows * words);
-    const scale = new Float32Array(rows);
-    for (let r = 0; r < rows; r++) {
-      let sum = 0;
-      for (let c = 0; c < cols; c++) {
-        const w = dense[r * cols + c];
-        sum += Math.abs(w);
-        if (w >= 0) bits[r * words + (c >>> 5)] |= 1 << (c & 31);
-      }
-      scale[r] = sum / cols;
-    }
-    return { format: 'xnor', rows, cols, bits, scale };
+    return { format: 'xnor', rows, cols, ...packSigns(dense, rows, cols) };
   },
 
   unpack(weights) {
-    const { rows, cols, scale } = xnor.validate(weights, 'xnor.unpack');
+    const { rows, cols, bits, scale } = xnor.validate(weights, 'xnor.unpack');
     const dense = allocate(Float32Array, rows * cols, 'xnor.unpack');
-    for (let r = 0; r < rows; r++) {
-      for (let c = 0; c < cols; c++) dense[r * cols + c] = scale[r] * signOf(weights, r, c);
-    }
+    unpackSigns(bits, rows, cols, scale, dense);
     return dense;
   },
 
   validate(weights, place = 'xnor') {
     requireWeights(weights, 'xnor', place);
     const { rows, cols, bits, scale } = weights;
-    const words = Math.ceil(cols / 32);
+    const words = signWords(cols);
     requireArray(bits, Uint32Array, rows * words, `${place}.bits`, `A row of ${cols} columns takes ${words} words.`);
     requireArray(scale, Float32Array, rows, `${place}.scale`);
-    const used = cols % 32;
-    if (used > 0) {
-      for (let at = words - 1; at < bits.length; at += words) {
-        if (bits[at] >>> used !== 0) {
-          throw new ThinferError({
-            code: 'bad-weights',
-            place: `${place}.bits[${at}]`,
-            expected: `0 in bits ${used}..31 of the last word of a row (cols = ${cols})`,
-            got: `0x${bits[at].toString(16).padStart(8, '0')}`,
-            hint: 'Column c is bit (c mod 32), counted from the least significant.',
-          });
-        }
-      }
-    }
-    for (const [r, s] of scale.entries()) {
-      if (!(s >= 0 && s < Infinity)) {
-        throw new ThinferError({
-          code: 'bad-weights',
-          place: `${place}.scale[${r}]`,
-          expected: 'a finite number from 0',
-          got: String(s),
-        });
-      }
-    }
+    requireUnusedSigns(bits, cols, `${place}.bits`);
+    requireScales(scale, 'notNegative', `${place}.scale`);
     return weights;
   },
 
@@ -92,11 +57,9 @@ export const xnor: Format<XnorWeights> = {
 
   /** +1 and -1. */
   decode(weights) {
-    const { rows, cols, scale } = xnor.validate(weights, 'xnor.decode');
+    const { rows, cols, bits, scale } = xnor.validate(weights, 'xnor.decode');
     const values = allocate(Float64Array, rows * cols, 'xnor.decode');
-    for (let r = 0; r < rows; r++) {
-      for (let c = 0; c < cols; c++) values[r * cols + c] = signOf(weights, r, c);
-    }
+    unpackSigns(bits, rows, cols, new Float64Array(rows).fill(1), values);
     return { values, rowScale: Float64Array.from(scale) };
   },
 
@@ -108,8 +71,3 @@ export const xnor: Format<XnorWeights> = {
     };
   },
 };
-
-function signOf({ cols, bits }: XnorWeights, row: number, col: number): 1 | -1 {
-  const word = bits[row * Math.ceil(cols / 32) + (col >>> 5)];
-  return (word >>> (col & 31)) & 1 ? 1 : -1;
-}

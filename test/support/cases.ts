@@ -130,6 +130,9 @@ const CONVOLUTIONS: readonly ConvSpec[] = [
   { image: [1, 9, 8], channels: 4, outputs: 5, kernel: 3, dilation: [2, 3], padding: [1, 2, 3, 0] },
   { image: [2, 6, 5], channels: 4, outputs: 12, kernel: 3, padding: [1, 1, 1, 1] },
   { image: [1, 9, 7], channels: 6, outputs: 6, kernel: 3, groups: 6, padding: 'same' },
+  { image: [2, 9, 8], channels: 37, outputs: 37, kernel: 3, groups: 37, stride: 2, padding: 'same' },
+  { image: [1, 7, 11], channels: 16, outputs: 16, kernel: [2, 5], groups: 16, dilation: [2, 1], padding: [0, 2, 1, 3] },
+  { image: [1, 5, 6], channels: 1, outputs: 1, kernel: 3, padding: 'same' },
   { image: [1, 10, 9], channels: 9, outputs: 18, kernel: [5, 3], groups: 9, stride: 2, padding: 'same' },
   { image: [1, 6, 6], channels: 8, outputs: 10, kernel: 3, groups: 2, padding: [0, 1, 1, 0] },
   { image: [1, 5, 5], channels: 70, outputs: 34, kernel: 3, groups: 2, padding: 'same' },
@@ -248,6 +251,7 @@ const pairProduct = (pair: Conv2dOptions['kernel']): number =>
 
 /** A problem of an operator without weights, by a name to print. */
 export interface WeightlessSpec {
+  op: Problem['op'];
   name: string;
   make(): Case;
 }
@@ -269,6 +273,7 @@ function poolSpecs(): WeightlessSpec[] {
   return windows.flatMap(([title, image, channels, options], i) =>
     (['maxPool2d', 'averagePool2d'] as const).flatMap((op) =>
       [false, true].map((countIncludePad) => ({
+        op,
         name: `${op} ${title}${countIncludePad ? ', padding counted' : ''}`,
         make(): Case {
           const window = windowGeometry(options, image, 'test');
@@ -311,6 +316,7 @@ function binarySpecs(): WeightlessSpec[] {
     dims.reduce((sum, dim, d) => sum + (dim - 1) * strides[d], 0) + 1;
   return shapes.flatMap(([title, dims, aStrides, bStrides], i) =>
     (['add', 'sub', 'mul', 'div'] as const).map((op, j) => ({
+      op,
       name: `${op} ${title}`,
       make(): Case {
         const random = createRandom(i);
@@ -333,6 +339,7 @@ function otherSpecs(): WeightlessSpec[] {
       [-0.5, 0.25],
     ] as [number, number][]) {
       specs.push({
+        op: 'clamp',
         name: `clamp ${size} to ${clamp}`,
         make() {
           const problem: Problem = { op: 'clamp', size, clamp };
@@ -353,6 +360,7 @@ function otherSpecs(): WeightlessSpec[] {
     [4, 257],
   ]) {
     specs.push({
+      op: 'softmax',
       name: `softmax ${rows}x${cols}`,
       make() {
         const problem: Problem = { op: 'softmax', rows, cols };
@@ -410,6 +418,7 @@ function otherSpecs(): WeightlessSpec[] {
   ];
   for (const [dims, perm] of transposes) {
     specs.push({
+      op: 'transpose',
       name: `transpose ${dims} by ${perm}`,
       make() {
         const problem: Problem = { op: 'transpose', dims, perm };
