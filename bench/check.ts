@@ -1,0 +1,73 @@
+// Whether an answer is right: nothing is timed that is not.
+
+import type { Weights } from '../src/formats/format.js';
+import { errorBound, referenceMatmul } from '../src/formats/reference.js';
+import { linearProblem } from '../src/layers/problem.js';
+import type { MatmulProblem } from '../src/plan/problem.js';
+
+/** Multiply-adds that the reference may do for one check; beyond, some rows of a linear problem stand for all. */
+const REFERENCE_MACS = 4e7;
+
+/** Root mean square error, relative to the answer's, that quantised activations may cost a peer. */
+const QUANTIZED_ERROR = 0.02;
+
+export interface Expected {
+  /** [M, groups * N] of the rows that are checked. */
+  y: Float64Array;
+  /** How many rows are checked, and the distance from one to the next. */
+  count: number;
+  step: number;
+  width: number;
+  bound(i: number): number;
+  largest: number;
+}
+
+/** The right answer of a problem, or of some rows of it spread over all. */
+export function expectedOf(weights: Weights, problem: MatmulProblem, x: Float32Array): Expected {
+  const { M, N, K, groups } = problem;
+  const width = N * groups;
+  const fitting = Math.max(Math.floor(REFERENCE_MACS / (K * width)), 1);
+  const count = problem.op === 'linear' ? Math.min(M, fitting) : M;
+  const step = Math.floor(M / count);
+  let part = problem;
+  let inputs = x;
+  if (count < M) {
+    part = linearProblem(problem.weights, weights, count, {});
+    inputs = new Float32Array(count * K);
+    for (let r = 0; r < count; r++) inputs.set(x.subarray(r * step * K, (r * step + 1) * K), r * K);
+  }
+  const { y, magnitude } = referenceMatmul(weights, part, inputs);
+  const largest = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return { y, count, step, width, bound: (i) => errorBound(problem, magnitude[i]), largest };
+}
+
+/**
+ * The largest error of an answer over the largest right value.
+ * @param quantized the answer may differ as much as 8-bit activations do; else every element is bounded
+ * @throws Error when the answer is wrong
+ */
+export function check(y: ArrayLike<number>, expected: Expected, quantized: boolean): number {
+  const { count, step, width, largest } = expected;
+  let most = 0;
+  let squares = 0;
+  let errors = 0;
+  for (let r = 0; r < count; r++) {
+    for (let c = 0; c < width; c++) {
+      const i = r * width + c;
+      const value = y[r * step * width + c];
+      const error = Math.abs(value - expected.y[i]);
+      // Not >, so that NaN is a mistake.
+      if (!quantized && !(error <= expected.bound(i))) {
+        throw new Error(`wrong answer: ${value} at [${r * step}, ${c}], expected ${expected.y[i]}`);
+      }
+      most = Math.max(most, error);
+      squares += expected.y[i] ** 2;
+      errors += error ** 2;
+    }
+  }
+  const relative = Math.sqrt(errors / squares);
+  if (quantized && !(relative <= QUANTIZED_ERROR)) {
+    throw new Error(`wrong answer: ${(100 * relative).toFixed(1)} % off in the root mean square`);
+  }
+  return most / largest;
+}

@@ -1,0 +1,77 @@
+// The few functions of each peer that the benchmark calls.
+
+export class Builder {
+  constructor(initialSize?: number);
+  startObject(fields: number): void;
+  endObject(): number;
+  addFieldInt8(field: number, value: number, fallback: number): void;
+  addFieldInt32(field: number, value: number, fallback: number): void;
+  addFieldOffset(field: number, offset: number, fallback: number): void;
+  startVector(elementSize: number, count: number, alignment: number): void;
+  endVector(): number;
+  addInt32(value: number): void;
+  addInt64(value: bigint): void;
+  addFloat32(value: number): void;
+  addOffset(offset: number): void;
+  createString(text: string): number;
+  createByteVector(bytes: Uint8Array): number;
+  prep(size: number, additionalBytes: number): void;
+  finish(root: number, identifier: string): void;
+  asUint8Array(): Uint8Array<ArrayBuffer>;
+}
+
+export interface OrtTensor {
+  readonly data: ArrayLike<number>;
+}
+export interface OrtSession {
+  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+  release(): Promise<void>;
+}
+export interface Ort {
+  env: { wasm: { numThreads?: number; wasmPaths?: string }; logLevel?: string };
+  Tensor: new (type: 'float32' | 'uint8', data: Float32Array | Uint8Array, dims: readonly number[]) => OrtTensor;
+  InferenceSession: {
+    create(
+      model: Uint8Array,
+      options: { executionProviders: string[]; logSeverityLevel?: number },
+    ): Promise<OrtSession>;
+  };
+}
+export function loadOrt(): Promise<Ort>;
+
+export interface LiteRtTensor {
+  toTypedArray(): ArrayLike<number>;
+  delete(): void;
+}
+export interface LiteRtModel {
+  run(input: LiteRtTensor): Promise<LiteRtTensor[]>;
+  delete(): void;
+}
+export interface LiteRt {
+  loadLiteRt(folder: string, options: { threads: boolean }): Promise<unknown>;
+  loadAndCompile(
+    model: Uint8Array,
+    options: { accelerator: 'wasm'; cpuOptions: { numThreads: number } },
+  ): Promise<LiteRtModel>;
+  Tensor: new (data: Float32Array, shape: readonly number[]) => LiteRtTensor;
+}
+export function loadLiteRtModule(): Promise<LiteRt>;
+
+export interface TfTensor {
+  data(): Promise<Float32Array>;
+  dispose(): void;
+}
+export interface Tf {
+  env(): { set(flag: string, value: boolean): void };
+  setBackend(name: string): Promise<boolean>;
+  ready(): Promise<void>;
+  tensor(data: Float32Array, shape: readonly number[]): TfTensor;
+  matMul(a: TfTensor, b: TfTensor): TfTensor;
+  conv2d(x: TfTensor, filter: TfTensor, strides: number, padding: 'same'): TfTensor;
+  depthwiseConv2d(x: TfTensor, filter: TfTensor, strides: number, padding: 'same'): TfTensor;
+}
+export interface TfWasm {
+  setWasmPaths(folder: string): void;
+  setThreadsCount(threads: number): void;
+}
+export function loadTfjs(): Promise<{ tf: Tf; wasm: TfWasm }>;

@@ -1,0 +1,180 @@
+// onnxruntime-web on its WASM execution provider. Its API takes and returns JavaScript memory, so that every run
+// copies input and output.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import { ModelProtoSchema, TensorProto_DataType, TensorProtoSchema } from '../../src/onnx/generated/onnx_pb.js';
+import { FLOAT, OnnxWriter } from '../../test/support/onnx-writer.js';
+import { weightShape } from '../shapes.js';
+import { GROUP_SIZE } from './int4.js';
+import { loadOrt, type OrtTensor } from './modules.js';
+import { channelsFirst, channelsLast, type Peer, type PeerContestant, type PeerInputs, transposed } from './peer.js';
+
+const { INT8, UINT8 } = TensorProto_DataType;
+const MICROSOFT = 'com.microsoft';
+
+/** Raw bytes as an initializer. */
+function constant(
+  writer: OnnxWriter,
+  name: string,
+  dims: readonly number[],
+  data: Float32Array | Int8Array | Uint8Array,
+): void {
+  const dataType = data instanceof Float32Array ? FLOAT : data instanceof Int8Array ? INT8 : UINT8;
+  const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  writer.graph.initializer.push(create(TensorProtoSchema, { name, dims: dims.map(BigInt), dataType, rawData }));
+}
+
+function modelBytes({ graph }: OnnxWriter): Uint8Array<ArrayBuffer> {
+  const opsetImport = [
+    { domain: '', version: 17n },
+    { domain: MICROSOFT, version: 1n },
+  ];
+  return toBinary(
+    ModelProtoSchema,
+    create(ModelProtoSchema, { irVersion: 8n, producerName: 'thinfer bench', graph, opsetImport }),
+  );
+}
+
+/** How an 8-bit unsigned tensor stands for values in [low, high]; zero is exact. */
+function affine(low: number, high: number): { scale: number; zeroPoint: number } {
+  const scale = Math.fround((Math.max(high, 0) - Math.min(low, 0)) / 255) || 1;
+  return { scale, zeroPoint: Math.round(-Math.min(low, 0) / scale) };
+}
+
+export async function ort(folder: string, threads: number): Promise<Peer> {
+  const ort = await loadOrt();
+  ort.env.wasm.numThreads = threads;
+  ort.env.wasm.wasmPaths = `${folder}onnxruntime-web/dist/`;
+  ort.env.logLevel = 'error';
+
+  const contestant = async (
+    name: string,
+    writer: OnnxWriter,
+    x: OrtTensor,
+    answer: (y: ArrayLike<number>) => ArrayLike<number>,
+  ): Promise<PeerContestant> => {
+    writer.output('y');
+    const session = await ort.InferenceSession.create(modelBytes(writer), {
+      executionProviders: ['wasm'],
+      logSeverityLevel: 3,
+    });
+    return {
+      name: `ort ${name}`,
+      run: () => session.run({ x }),
+      read: async () => answer((await session.run({ x })).y.data),
+      free: () => void session.release(),
+    };
+  };
+  const asItIs = (y: ArrayLike<number>) => y;
+
+  const matMul = ({ shape, problem, x, f32 }: PeerInputs) => {
+    const { rows, cols } = weightShape(shape);
+    const dims = [problem.M, cols];
+    const writer = new OnnxWriter().input('x', dims);
+    constant(writer, 'w', [cols, rows], transposed(f32(), rows, cols));
+    writer.node('MatMul', ['x', 'w'], ['y']);
+    return contestant('MatMul', writer, new ort.Tensor('float32', x, dims), asItIs);
+  };
+
+  /** What quantising tools write for a linear layer with 8-bit weights; ORT fuses it. */
+  const matMulInteger = ({ shape, problem, x, int8 }: PeerInputs) => {
+    const { rows, cols } = weightShape(shape);
+    const { codes, scale } = int8();
+    const dims = [problem.M, cols];
+    const writer = new OnnxWriter().input('x', dims);
+    constant(writer, 'w', [cols, rows], transposed(codes, rows, cols));
+    constant(writer, 'w_scale', [rows], scale);
+    writer
+      .node('DynamicQuantizeLinear', ['x'], ['x_codes', 'x_scale', 'x_zero'])
+      .node('MatMulInteger', ['x_codes', 'w', 'x_zero'], ['sums'])
+      .node('Cast', ['sums'], ['floats'], { to: FLOAT })
+      .node('Mul', ['x_scale', 'w_scale'], ['scale'])
+      .node('Mul', ['floats', 'scale'], ['y']);
+    return contestant('MatMulInteger', writer, new ort.Tensor('float32', x, dims), asItIs);
+  };
+
+  const matMulNBits = ({ shape, problem, x, int4 }: PeerInputs) => {
+    const { rows, cols } = weightShape(shape);
+    const { codes, scales } = int4();
+    const dims = [problem.M, cols];
+    const writer = new OnnxWriter().input('x', dims);
+    constant(writer, 'w', [rows, cols / GROUP_SIZE, GROUP_SIZE / 2], codes);
+    constant(writer, 'w_scale', [(rows * cols) / GROUP_SIZE], scales);
+    const attributes = { K: cols, N: rows, bits: 4, block_size: GROUP_SIZE, accuracy_level: 4 };
+    writer.node('MatMulNBits', ['x', 'w', 'w_scale'], ['y'], attributes);
+    writer.graph.node.at(-1)!.domain = MICROSOFT;
+    return contestant('MatMulNBits', writer, new ort.Tensor('float32', x, dims), asItIs);
+  };
+
+  const convolution = ({ shape, problem: { window } }: PeerInputs) => {
+    if (shape.op !== 'conv2d') throw new Error('not a convolution');
+    const { height, width, channels, outputs, kernel, stride, groups } = shape;
+    return {
+      dims: [1, channels, height, width],
+      filter: [outputs, channels / groups, kernel, kernel],
+      attributes: {
+        kernel_shape: [kernel, kernel],
+        strides: [stride, stride],
+        pads: [window.padTop, window.padLeft, window.padBottom, window.padRight],
+        group: groups,
+      },
+      first: <T extends Float32Array | Int8Array | Uint8Array>(x: T) => channelsFirst(x, height * width, channels),
+      firstFilter: <T extends Float32Array | Int8Array>(w: T) => channelsFirst(w, kernel * kernel, channels / groups),
+      last: (y: ArrayLike<number>) => channelsLast(y, window.outHeight * window.outWidth, outputs),
+    };
+  };
+
+  const conv = (inputs: PeerInputs) => {
+    const { dims, filter, attributes, first, firstFilter, last } = convolution(inputs);
+    const writer = new OnnxWriter().input('x', dims);
+    constant(writer, 'w', filter, firstFilter(inputs.f32()));
+    writer.node('Conv', ['x', 'w'], ['y'], attributes);
+    return contestant('Conv', writer, new ort.Tensor('float32', first(inputs.x), dims), last);
+  };
+
+  /** Statically quantised: input and output are 8-bit codes, whose scales a calibration would have found. */
+  const qLinearConv = (inputs: PeerInputs) => {
+    const { dims, filter, attributes, first, firstFilter, last } = convolution(inputs);
+    const { codes, scale } = inputs.int8();
+    const xRange = inputs.x.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [0, 0]);
+    const xQuant = affine(xRange[0], xRange[1]);
+    const yQuant = affine(...inputs.outputRange());
+    const xCodes = Uint8Array.from(inputs.x, (v) =>
+      Math.min(Math.max(Math.round(v / xQuant.scale) + xQuant.zeroPoint, 0), 255),
+    );
+    const writer = new OnnxWriter().input('x', dims, UINT8);
+    constant(writer, 'w', filter, firstFilter(codes));
+    constant(writer, 'w_scale', [scale.length], scale);
+    constant(writer, 'w_zero', [scale.length], new Int8Array(scale.length));
+    for (const [name, quant] of [
+      ['x', xQuant],
+      ['y', yQuant],
+    ] as const) {
+      constant(writer, `${name}_scale`, [], Float32Array.of(quant.scale));
+      constant(writer, `${name}_zero`, [], Uint8Array.of(quant.zeroPoint));
+    }
+    const operands = ['x', 'x_scale', 'x_zero', 'w', 'w_scale', 'w_zero', 'y_scale', 'y_zero'];
+    writer.node('QLinearConv', operands, ['y'], attributes);
+    return contestant('QLinearConv', writer, new ort.Tensor('uint8', first(xCodes), dims), (y) =>
+      last(y).map((code) => (code - yQuant.zeroPoint) * yQuant.scale),
+    );
+  };
+
+  const isLinear = ({ op }: { op: string }) => op === 'linear';
+  const isConv = ({ op }: { op: string }) => op === 'conv2d';
+  return {
+    name: 'ort',
+    operators: [
+      { kind: 'f32', what: 'MatMul', supports: isLinear, make: matMul },
+      { kind: 'f32', what: 'Conv', supports: isConv, make: conv },
+      { kind: 'int8', what: 'MatMulInteger', supports: isLinear, make: matMulInteger },
+      { kind: 'int8', what: 'QLinearConv', supports: isConv, make: qLinearConv },
+      {
+        kind: 'int4',
+        what: 'MatMulNBits',
+        supports: (shape) => shape.op === 'linear' && shape.K % GROUP_SIZE === 0,
+        make: matMulNBits,
+      },
+    ],
+  };
+}

@@ -1,0 +1,100 @@
+// From times to the rows of the results file and the tables on screen.
+
+import Table from 'cli-table3';
+import pc from 'picocolors';
+import { describeShape, parseShape } from './shapes.js';
+import type { OurTiming, PageFacts, PeerKind, PeerTiming, Row, ShapeTimings } from './types.js';
+
+const OPERATIONS_PER_MS = 1e6;
+const gops = (macs: number, ms: number): number => (2 * macs) / (ms * OPERATIONS_PER_MS);
+
+const fastest = (times: readonly { ms: number }[]): number | null =>
+  times.length > 0 ? Math.min(...times.map(({ ms }) => ms)) : null;
+const over = (theirs: number | null, ms: number): number | null => (theirs === null ? null : theirs / ms);
+
+export function rowsOf({ shape, ours, peers, ceilingGops }: ShapeTimings, facts: PageFacts): Row[] {
+  const ofKind = (kind: PeerKind | undefined) => peers.filter((peer) => peer.kind === kind);
+  const bestDense = fastest(ofKind('f32'));
+  const ownDense = fastest(ours.filter(({ recipe }) => recipe === 'dense'));
+  return ours.map((timing: OurTiming): Row => {
+    const { recipe, density, variant, chosen, ms, spread, macs, denseMacs, bytes, same, maxError } = timing;
+    const shown = peers.filter(({ kind }) => kind === 'f32' || kind === same);
+    return {
+      op: parseShape(shape).op,
+      format: recipe,
+      density,
+      shape,
+      threads: facts.threads,
+      module: facts.module,
+      variant,
+      chosen,
+      ms,
+      spread,
+      gops: gops(macs, ms),
+      effGops: gops(denseMacs, ms),
+      limitFraction: gops(macs, ms) / ceilingGops,
+      weightBytes: bytes,
+      peers: Object.fromEntries(shown.map(({ peer, kind, what, ms }) => [`${peer}-${kind}`, { what, ms }])),
+      vsBestDense: over(bestDense, ms),
+      vsBestSame: over(fastest(ofKind(same)), ms),
+      vsOwnDense: over(ownDense, ms),
+      maxError,
+    };
+  });
+}
+
+const ratio = (value: number | null): string => (value === null ? '-' : `${value.toFixed(2)} x`);
+const ratioCell = (value: number | null): string => {
+  if (value === null) return '-';
+  return value >= 1 ? pc.green(ratio(value)) : pc.red(ratio(value));
+};
+const digits = (value: number): string => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : 1);
+const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
+
+const HEAD = ['kernel', 'weights', 'ms', '+-', 'G/s', 'G/s dense', 'limit', 'vs f32', 'vs same', 'vs own', 'error'];
+
+/** The table of one shape: our rows, the fastest of each kind of weights in bold, then the peers. */
+export function shapeTable(timings: ShapeTimings, rows: readonly Row[]): string {
+  const table = new Table({
+    head: HEAD.map((title) => pc.bold(title)),
+    colAligns: ['left', 'left', ...Array(HEAD.length - 2).fill('right')],
+    style: { head: [], border: [], compact: true },
+  });
+  const weights = ({ format, density }: Row) => (density < 1 ? `${format} ${percent(density)}` : format);
+  const best = new Map<string, number>();
+  for (const row of rows) best.set(weights(row), Math.min(best.get(weights(row)) ?? Number.POSITIVE_INFINITY, row.ms));
+  for (const row of rows) {
+    const kernel = `${row.variant}${row.chosen ? ' *' : ''}`;
+    table.push([
+      best.get(weights(row)) === row.ms ? pc.bold(kernel) : kernel,
+      weights(row),
+      digits(row.ms),
+      percent(row.spread / row.ms),
+      row.gops.toFixed(1),
+      row.effGops.toFixed(1),
+      percent(row.limitFraction),
+      ratioCell(row.vsBestDense),
+      ratioCell(row.vsBestSame),
+      ratioCell(row.vsOwnDense),
+      row.maxError.toExponential(0),
+    ]);
+  }
+  const denseMacs = timings.ours[0]?.denseMacs ?? macsOf(timings.shape);
+  for (const peer of timings.peers) table.push(peerCells(peer, denseMacs));
+  const notes = timings.notes.map((note) => pc.dim(`  ${note}`));
+  return [pc.bold(describeShape(timings.shape)), table.toString(), ...notes].join('\n');
+}
+
+function peerCells({ peer, what, kind, ms, spread, maxError }: PeerTiming, denseMacs: number): string[] {
+  const rate = gops(denseMacs, ms).toFixed(1);
+  const cells = [`${peer} ${what}`, kind, digits(ms), percent(spread / ms), rate, rate, '', '', '', ''];
+  return [...cells, maxError.toExponential(0)].map((cell) => pc.cyan(cell));
+}
+
+/** Multiply-adds of dense weights. */
+export function macsOf(text: string): number {
+  const shape = parseShape(text);
+  if (shape.op === 'linear') return shape.M * shape.K * shape.N;
+  const { height, width, stride, kernel, channels, groups, outputs } = shape;
+  return (Math.ceil(height / stride) * Math.ceil(width / stride) * kernel ** 2 * channels * outputs) / groups;
+}

@@ -1,0 +1,309 @@
+// npm run bench: our kernels and three other runtimes in one page of a headless browser. See docs/bench.md.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { defineCommand, runMain } from 'citty';
+import { Presets, SingleBar } from 'cli-progress';
+import { build } from 'esbuild';
+import pc from 'picocolors';
+import { wasmVariants } from '../asm/variants.js';
+import { findBrowser } from '../scripts/browser.js';
+import { root } from '../scripts/paths.js';
+import { plugins } from '../scripts/plugins.js';
+import { buildWasm } from '../scripts/wasm.js';
+import { type OpenPage, openPage, PageDied } from './driver.js';
+import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
+import { rowsOf, shapeTable } from './rows.js';
+import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
+import type { PageFacts, PageOptions, PeerName, Row, ShapeTimings } from './types.js';
+
+const PACKAGES: Record<PeerName, string> = {
+  tfjs: '@tensorflow/tfjs-backend-wasm',
+  ort: 'onnxruntime-web',
+  litert: '@litertjs/core',
+};
+const folder = join(root, 'bench');
+const DENSITIES = [0.3, 0.1, 0.05];
+const QUICK_DENSITIES = [0.1];
+/** A shape whose page ended is tried again without the operator that ended it, this often. */
+const ATTEMPTS = 5;
+
+function installPeers(): void {
+  if (existsSync(join(folder, 'node_modules/.package-lock.json'))) return;
+  console.log('bench: installing the peers (npm ci --prefix bench)');
+  const { status } = spawnSync('npm', ['ci', '--prefix', folder, '--ignore-scripts'], {
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+  });
+  if (status !== 0) throw new Error('npm ci --prefix bench failed; --peers none runs without the peers');
+}
+
+/** Bundles the page. Peers are chunks of their own, loaded when asked for. */
+async function bundle(withPeers: boolean): Promise<string> {
+  await buildWasm();
+  const outdir = join(root, 'build/bench/page');
+  rmSync(outdir, { recursive: true, force: true });
+  await build({
+    absWorkingDir: root,
+    entryPoints: ['bench/page.ts'],
+    outdir,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    external: withPeers ? [] : ['flatbuffers', '@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*'],
+    plugins,
+    logLevel: 'error',
+  });
+  return outdir;
+}
+
+function versionOf(peer: PeerName): string {
+  return JSON.parse(readFileSync(join(folder, 'node_modules', PACKAGES[peer], 'package.json'), 'utf8')).version;
+}
+
+interface Outcome {
+  facts: PageFacts;
+  browserVersion: string;
+  timings: ShapeTimings[];
+  notes: string[];
+}
+
+/** All shapes at one number of threads. A page that dies is opened again without what killed it. */
+async function runShapes(
+  executable: string,
+  scripts: string,
+  options: PageOptions,
+  shapes: readonly string[],
+  onProgress: (shapes: number, what: string) => void,
+): Promise<Outcome> {
+  let current: OpenPage | undefined;
+  let done = 0;
+  const notes: string[] = [];
+  const peers = new Set(options.peers);
+
+  const open = async (): Promise<OpenPage> => {
+    for (;;) {
+      try {
+        return await openPage(executable, scripts, { ...options, peers: [...peers] }, (step) =>
+          onProgress(done + step.done, `${shapes[done] ?? ''} ${step.who} ${step.what}`),
+        );
+      } catch (error) {
+        const { who } = error as PageDied;
+        if (!(error instanceof PageDied) || !peers.delete(who as PeerName)) throw error;
+        notes.push(`${who} is left out: ${error.message}`);
+      }
+    }
+  };
+
+  const outcome = { timings: [] as ShapeTimings[], notes };
+  let facts: PageFacts | undefined;
+  let browserVersion = '';
+  try {
+    for (const shape of shapes) {
+      const without: string[] = [];
+      for (let attempt = 1; ; attempt++) {
+        try {
+          current ??= await open();
+          facts ??= current.facts;
+          browserVersion = current.browserVersion;
+          outcome.timings.push(await current.measure(shape, without));
+          break;
+        } catch (error) {
+          if (!(error instanceof PageDied)) {
+            if (!current) throw error;
+            notes.push(`${shape}: ${(error as Error).message}`);
+            break;
+          }
+          notes.push(`${shape}: ${error.message}`);
+          await current?.close();
+          current = undefined;
+          if (error.who in PACKAGES) without.push(`${error.who} ${error.what}`);
+          else if (error.who === 'race') without.push(...peers);
+          if (attempt === ATTEMPTS || error.who === 'thinfer') {
+            notes.push(`${shape}: given up`);
+            break;
+          }
+        }
+      }
+      onProgress(++done, '');
+    }
+  } finally {
+    await current?.close();
+  }
+  if (!facts) throw new Error(`the page never started: ${notes.join('; ')}`);
+  return { ...outcome, facts, browserVersion };
+}
+
+/** Values of an option that may be given more than once, each a list with commas. */
+function listOf(rawArgs: readonly string[], option: string): string[] {
+  const values: string[] = [];
+  for (const [i, arg] of rawArgs.entries()) {
+    if (arg === `--${option}`) values.push(rawArgs[i + 1] ?? '');
+    else if (arg.startsWith(`--${option}=`)) values.push(arg.slice(option.length + 3));
+  }
+  return values.flatMap((value) => value.split(',')).filter(Boolean);
+}
+
+function printList(): void {
+  console.log(pc.bold('shapes (--shape)'));
+  for (const [name, sizes] of Object.entries(SHAPES)) console.log(`  ${name.padEnd(10)} ${sizes.join(', ')}`);
+  console.log(pc.bold('weights (--only)'));
+  for (const [name, { format, prune, same }] of Object.entries(RECIPES)) {
+    const rows = wasmVariants.filter((variant) => variant.format === format).map((variant) => variant.name);
+    const beside = same ? `beside ${same} peers` : 'no peer has any';
+    console.log(`  ${name.padEnd(12)} ${beside}${prune ? ', pruned' : ''}: ${rows.join(', ')}`);
+  }
+  for (const format of withoutRecipe(wasmVariants)) {
+    console.log(`  ${format.padEnd(12)} has rows but no recipe: add a line to bench/recipes.ts`);
+  }
+  console.log(pc.bold('peers (--peers)'));
+  for (const [name, from] of Object.entries(PACKAGES)) console.log(`  ${name.padEnd(12)} ${from}`);
+}
+
+function wrong(option: string, expected: string, got: string): never {
+  console.error(pc.red(`bench: --${option}: expected ${expected}, got ${got}`));
+  process.exit(1);
+}
+
+const threadText = (count: number): string => `${count} thread${count > 1 ? 's' : ''}`;
+
+const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/\((r|tm)\)/g, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+
+const main = defineCommand({
+  meta: {
+    name: 'bench',
+    description: 'Time every WASM kernel beside tfjs, onnxruntime-web and LiteRT.js in one page.',
+  },
+  args: {
+    only: { type: 'string', description: 'Weights to run, by name or its beginning: csr,int8,codebook' },
+    shape: { type: 'string', description: 'Sizes MxKxN or names, see --list' },
+    conv: { type: 'string', description: 'Convolutions HxWxCxNxK, with s<stride> and g<groups> behind' },
+    density: { type: 'string', description: `Densities of sparse weights (default ${DENSITIES.join(',')})` },
+    threads: { type: 'string', default: '1', description: 'Numbers of threads: 1,2' },
+    module: { type: 'enum', options: ['A', 'B', 'C'], description: 'Force a WASM module of ours' },
+    peers: { type: 'string', default: 'tfjs,ort,litert', description: 'Peers to run beside, or none' },
+    quick: { type: 'boolean', default: false, description: 'Three shapes, few rounds' },
+    rounds: { type: 'string', description: 'Rounds of the race (default 15, quick 7)' },
+    json: { type: 'string', description: 'Where the rows go (default, of a full run: bench/results/<cpu>.json)' },
+    list: { type: 'boolean', default: false, description: 'Say what there is to run' },
+  },
+  async run({ args, rawArgs }) {
+    if (args.list) return printList();
+    const sizes = [...listOf(rawArgs, 'shape'), ...listOf(rawArgs, 'conv')];
+    const only = listOf(rawArgs, 'only');
+    const densities = listOf(rawArgs, 'density').map(Number);
+    const threads = args.threads.split(',').map(Number);
+    const peers = args.peers === 'none' ? [] : (args.peers.split(',') as PeerName[]);
+    const rounds = Number(args.rounds ?? (args.quick ? 7 : 15));
+    for (const name of only) {
+      if (recipesFor([name]).length === 0) wrong('only', `one of ${Object.keys(RECIPES).join(', ')}`, name);
+    }
+    for (const density of densities) if (!(density > 0 && density <= 1)) wrong('density', '0..1', String(density));
+    for (const count of threads) {
+      if (!Number.isInteger(count) || count < 1) wrong('threads', 'whole numbers from 1', args.threads);
+    }
+    for (const name of peers) if (!(name in PACKAGES)) wrong('peers', `some of ${Object.keys(PACKAGES)} or none`, name);
+    if (!Number.isInteger(rounds) || rounds < 1) wrong('rounds', 'a whole number from 1', String(args.rounds));
+    let shapes: string[];
+    try {
+      shapes = expandShapes(sizes.length > 0 ? sizes : args.quick ? QUICK : Object.keys(SHAPES));
+    } catch (error) {
+      return wrong('shape', 'a size', (error as Error).message);
+    }
+    const full =
+      sizes.length + only.length + densities.length === 0 &&
+      !args.quick &&
+      !args.module &&
+      !args.rounds &&
+      args.peers !== 'none';
+
+    if (peers.length > 0) installPeers();
+    const scripts = await bundle(peers.length > 0);
+    const executable = findBrowser();
+    if (!executable) throw new Error('no browser: set CHROME_PATH');
+
+    const bar = new SingleBar(
+      { format: '{bar} {percentage} % | {eta_formatted} left | {what}', hideCursor: true, clearOnComplete: true },
+      Presets.shades_classic,
+    );
+    bar.start(threads.length * shapes.length, 0, { what: '' });
+    const outcomes: Outcome[] = [];
+    try {
+      for (const [i, count] of threads.entries()) {
+        const options: PageOptions = {
+          threads: count,
+          module: args.module,
+          peers,
+          only,
+          densities: densities.length > 0 ? densities : args.quick ? QUICK_DENSITIES : DENSITIES,
+          rounds,
+          batchMs: 20,
+        };
+        let announced = '';
+        outcomes.push(
+          await runShapes(executable, scripts, options, shapes, (done, what) => {
+            bar.update(i * shapes.length + done, { what });
+            const [shape] = what.split(' ');
+            if (process.stdout.isTTY || shape === announced || !shape) return;
+            announced = shape;
+            console.log(`bench: ${describeShape(shape)}, ${threadText(count)}`);
+          }),
+        );
+      }
+    } finally {
+      bar.stop();
+    }
+
+    const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    const rows: Row[] = [];
+    for (const { facts, browserVersion, timings, notes } of outcomes) {
+      const best = Math.max(...timings.map(({ ceilingGops }) => ceilingGops));
+      const ceiling = `f32 ceiling ${best.toFixed(1)} G/s`;
+      const beside = facts.peers.map((peer) => `${peer} ${versionOf(peer)}`).join(', ') || 'no peers';
+      console.log(`\n${pc.bold(cpu)}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}, ${ceiling}`);
+      console.log(`module ${facts.module}; engine: ${facts.features.join(', ')}; beside ${beside}`);
+      for (const note of [...facts.notes, ...notes]) console.log(pc.yellow(note));
+      for (const one of timings) {
+        const ofShape = rowsOf(one, facts);
+        rows.push(...ofShape);
+        console.log(`\n${shapeTable(one, ofShape)}`);
+      }
+    }
+    console.log(pc.dim('\n* the row that predicted time selects. Columns are explained in docs/bench.md.'));
+
+    const file = args.json ?? (full ? join(folder, 'results', `${slug(cpu)}.json`) : undefined);
+    if (!file) return;
+    const machine = {
+      cpu,
+      cores: cpus().length,
+      platform: `${process.platform} ${process.arch}`,
+      browser: outcomes[0].browserVersion,
+      engine: outcomes[0].facts.features,
+      peers: Object.fromEntries(outcomes[0].facts.peers.map((peer) => [peer, versionOf(peer)])),
+      ceilingGops: Math.max(...outcomes.flatMap(({ timings }) => timings.map(({ ceilingGops }) => ceilingGops))),
+      rounds,
+    };
+    const notes = outcomes.flatMap(({ facts, notes, timings }) => [
+      ...facts.notes,
+      ...notes,
+      ...timings.flatMap(({ shape, notes }) => notes.map((note) => `${shape}: ${note}`)),
+    ]);
+    const peerRows = outcomes.flatMap(({ facts, timings }) =>
+      timings.flatMap(({ shape, peers }) => peers.map((peer) => ({ shape, threads: facts.threads, ...peer }))),
+    );
+    mkdirSync(dirname(file), { recursive: true });
+    const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
+    writeFileSync(file, `${JSON.stringify({ machine, rows, peers: peerRows, notes }, rounded, 1)}\n`);
+    console.log(`${rows.length} rows in ${relative(process.cwd(), file)}`);
+  },
+});
+
+await runMain(main);

@@ -1,0 +1,127 @@
+// What the page tells the script that drives it. Plain data: it crosses a process boundary.
+
+/** How a peer stores weights: what our formats are compared with. */
+export type PeerKind = 'f32' | 'int8' | 'int4';
+export type PeerName = 'tfjs' | 'ort' | 'litert';
+
+export interface PageOptions {
+  threads: number;
+  /** Force a WASM module of ours; absent: the one that the probe chooses. */
+  module?: string;
+  peers: PeerName[];
+  /** Formats to run, each a prefix of a recipe's name; empty: all. */
+  only: string[];
+  densities: number[];
+  rounds: number;
+  batchMs: number;
+}
+
+/** What is measured once a page. */
+export interface PageFacts {
+  module: string;
+  device: string;
+  features: string[];
+  threads: number;
+  /** Peers that loaded. */
+  peers: PeerName[];
+  notes: string[];
+}
+
+export interface Timing {
+  /** Milliseconds of one run: the median over the rounds. */
+  ms: number;
+  /** Median absolute deviation of the rounds, in milliseconds. */
+  spread: number;
+  /** Milliseconds in the fastest round. */
+  best: number;
+}
+
+export interface OurTiming extends Timing {
+  /** Name of the recipe, and of the format it makes. */
+  recipe: string;
+  format: string;
+  density: number;
+  variant: string;
+  same: PeerKind | undefined;
+  /** Multiply-adds that the format does, and that dense weights of the shape take. */
+  macs: number;
+  denseMacs: number;
+  bytes: number;
+  /** The largest |y - reference|, over the largest |reference|. */
+  maxError: number;
+  /** The row that selection by predicted time picks. */
+  chosen: boolean;
+}
+
+export interface PeerTiming extends Timing {
+  peer: PeerName;
+  kind: PeerKind;
+  /** The operator, as the peer names it. */
+  what: string;
+  maxError: number;
+}
+
+export interface ShapeTimings {
+  shape: string;
+  /** G operations a second of our dense kernel on panels that fit L1, in its fastest round of the race. */
+  ceilingGops: number;
+  ours: OurTiming[];
+  peers: PeerTiming[];
+  /** What did not run, and why. */
+  notes: string[];
+}
+
+/** Sent before each step, so that a page that dies or hangs tells at which. */
+export interface Step {
+  type: 'step';
+  /** Whose code runs next: a peer's name, `thinfer`, or `race` when all take turns. */
+  who: string;
+  what: string;
+  /** Share of the shape's work that is done. */
+  done: number;
+}
+
+export type Message =
+  | Step
+  | { type: 'facts'; facts: PageFacts }
+  | { type: 'timings'; timings: ShapeTimings }
+  | { type: 'failed'; error: string };
+
+/** What the page offers to the script. Answers come as messages. */
+export interface BenchPage {
+  start(options: PageOptions): void;
+  /** @param without operators of peers to leave out, as `peer what` */
+  measure(shape: string, without: string[]): void;
+}
+
+/** One row of the results file. */
+export interface Row {
+  op: 'linear' | 'conv2d';
+  /** Name of the recipe: the format, with its width where there are several. */
+  format: string;
+  density: number;
+  shape: string;
+  threads: number;
+  module: string;
+  variant: string;
+  /** Selection by predicted time picks this row. */
+  chosen: boolean;
+  ms: number;
+  spread: number;
+  /** 2 operations for each multiply-add that the format does. */
+  gops: number;
+  /** 2 operations for each multiply-add of dense weights of this shape. */
+  effGops: number;
+  /** gops over the f32 ceiling: our dense kernel on panels that fit L1, in the same race. */
+  limitFraction: number;
+  weightBytes: number;
+  /** Keyed by peer and kind of weights, e.g. `ort-int8`. */
+  peers: Record<string, { what: string; ms: number }>;
+  /** The fastest peer's dense f32 time over ours. */
+  vsBestDense: number | null;
+  /** The fastest time of a peer with the same kind of weights over ours. */
+  vsBestSame: number | null;
+  /** The fastest of our own dense rows over this one. */
+  vsOwnDense: number | null;
+  maxError: number;
+}

@@ -1,0 +1,86 @@
+import type { BinaryProblem, ClampProblem } from '../../src/plan/problem.js';
+import type { WebgpuVariant } from '../../src/webgpu/variant.js';
+import activate from '../shared/activate.wgsl';
+import { clampConsts, fits, predictMs } from '../shared/cost.js';
+import nan from '../shared/nan.wgsl';
+import add from './add.wgsl';
+import binaryShader from './binary.wgsl';
+import clampShader from './clamp.wgsl';
+import div from './div.wgsl';
+import mul from './mul.wgsl';
+import sub from './sub.wgsl';
+
+const OPERATORS: Record<BinaryProblem['op'], string> = { add, sub, mul, div };
+
+const sizeOf = ({ dims }: BinaryProblem): number => dims.reduce((product, dim) => product * dim, 1);
+
+/** Elements that strides reach. */
+function reach({ dims }: BinaryProblem, strides: readonly number[]): number {
+  return dims.reduce((last, dim, d) => last + (dim - 1) * strides[d], 1);
+}
+
+function isDense({ dims }: BinaryProblem, strides: readonly number[]): boolean {
+  let expected = 1;
+  for (let d = dims.length - 1; d >= 0; d--) {
+    if (dims[d] !== 1 && strides[d] !== expected) return false;
+    expected *= dims[d];
+  }
+  return true;
+}
+
+const binary: WebgpuVariant<BinaryProblem> = {
+  name: 'binary_1x1_wgsl',
+  ops: ['add', 'sub', 'mul', 'div'],
+  supports: (p, device) =>
+    fits(device, { input: 4 * reach(p, p.aStrides), input2: 4 * reach(p, p.bStrides), output: 4 * sizeOf(p) }),
+  stages: (p) => {
+    const scalar = p.dims.length === 0;
+    return [
+      {
+        label: 'elementwise/binary.wgsl',
+        source: binaryShader,
+        snippets: [OPERATORS[p.op], nan, activate],
+        consts: {
+          RANK: Math.max(p.dims.length, 1),
+          // The first is not read: a batch of another size needs no other shader.
+          DIMS: [1, ...p.dims.slice(1)],
+          A_STRIDES: scalar ? [0] : p.aStrides,
+          B_STRIDES: scalar ? [0] : p.bStrides,
+          A_DENSE: isDense(p, p.aStrides),
+          B_DENSE: isDense(p, p.bStrides),
+          ...clampConsts(p.clamp),
+        },
+        params: [sizeOf(p)],
+        workgroups: Math.ceil(sizeOf(p) / 64),
+      },
+    ];
+  },
+  cost: (p, device) =>
+    predictMs(device, {
+      macs: sizeOf(p),
+      efficiency: 0.05,
+      threads: sizeOf(p),
+      bytes: 4 * (sizeOf(p) + reach(p, p.aStrides) + reach(p, p.bStrides)),
+      dispatches: 1,
+    }),
+};
+
+const clamp: WebgpuVariant<ClampProblem> = {
+  name: 'clamp_1x1_wgsl',
+  ops: ['clamp'],
+  supports: (p, device) => fits(device, { input: 4 * p.size }),
+  stages: (p) => [
+    {
+      label: 'elementwise/clamp.wgsl',
+      source: clampShader,
+      snippets: [nan, activate],
+      consts: clampConsts(p.clamp),
+      params: [p.size],
+      workgroups: Math.ceil(p.size / 64),
+    },
+  ],
+  cost: (p, device) =>
+    predictMs(device, { macs: p.size, efficiency: 0.05, threads: p.size, bytes: 8 * p.size, dispatches: 1 }),
+};
+
+export const elementwise = [binary, clamp];

@@ -1,0 +1,36 @@
+// output[m, r] = finish(sum over k < DEPTH of A[m, k] * W[r, k]), one output a thread
+//
+// For groups of few output channels, where tiles would be mostly empty. Neighbouring threads compute neighbouring
+// channels, which NHWC images hold side by side.
+//
+// What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
+// dot_add, finish, and the types Element and Sum.
+//
+// Bindings: output [M, GROUPS * N] f32; params.M.
+// Constants: N, GROUPS, DEPTH; THREADS.
+struct Params {
+  M: u32,
+}
+@group(0) @binding(8) var<storage, read_write> output: array<f32>;
+@group(0) @binding(9) var<uniform> params: Params;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  load_weights(lane);
+  let i = (id.x + id.y * grid.x) * THREADS + lane;
+  let m = i / (GROUPS * N);
+  let r = i % (GROUPS * N);
+  if (m >= params.M) {
+    return;
+  }
+  let row = row_at(m, r / N);
+  var sum = Sum();
+  for (var k = 0u; k < DEPTH; k += 4u) {
+    sum = dot_add(sum, row_quad(row, k), weight_quad(r, k));
+  }
+  output[i] = finish(sum, m, r);
+}

@@ -1,0 +1,20 @@
+// Products of f32 activations and weights, and the end of a sum: activate(sum + bias[r]).
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+
+/// sums + a * w, for one activation and the weights of four rows.
+fn multiply_add(sums: vec4<f32>, a: f32, w: vec4<f32>) -> vec4<f32> {
+  return sums + a * w;
+}
+
+/// sum + the products of four consecutive k.
+fn dot_add(sum: f32, a: vec4<f32>, w: vec4<f32>) -> f32 {
+  return sum + dot(a, w);
+}
+
+fn padding(image: u32, c: u32) -> f32 {
+  return 0.0;
+}
+
+fn finish(sum: f32, m: u32, r: u32) -> f32 {
+  return activate(sum + bias[r]);
+}

@@ -1,0 +1,327 @@
+import { webgpuVariants } from '../../kernels/variants.js';
+import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
+import { describe, ThinferError } from '../errors.js';
+import type { Weights } from '../formats/format.js';
+import { isMatmul, type MatmulProblem, type Problem } from '../plan/problem.js';
+import type { Device } from '../plan/variant.js';
+import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
+import { USAGE, WebgpuBuffer, WebgpuMemory } from './memory.js';
+import { type Pipeline, PipelineCache } from './pipelines.js';
+import { foldGrid, type WebgpuVariant } from './variant.js';
+
+/** Operands as buffers, by the names that shaders declare. */
+class WebgpuOperands implements Operands {
+  readonly bytes: number;
+
+  constructor(
+    readonly layout: string,
+    readonly buffers: ReadonlyMap<string, WebgpuBuffer>,
+    private readonly memory: WebgpuMemory,
+  ) {
+    this.bytes = [...buffers.values()].reduce((sum, buffer) => sum + buffer.bytes, 0);
+  }
+
+  free(): void {
+    for (const buffer of this.buffers.values()) this.memory.free(buffer);
+  }
+}
+
+interface Dispatch extends Pipeline {
+  label: string;
+  params: WebgpuBuffer | undefined;
+  grid: [x: number, y: number];
+  /** The last bind group and what it binds: a run with the same buffers makes none. */
+  bound?: { buffers: GPUBuffer[]; sizes: number[]; group: GPUBindGroup };
+}
+
+class WebgpuKernel implements Kernel {
+  constructor(
+    readonly variant: string,
+    readonly problem: Problem,
+    readonly dispatches: readonly Dispatch[],
+    readonly operands: WebgpuOperands | undefined,
+    readonly scratch: Readonly<Record<string, number>>,
+    private readonly memory: WebgpuMemory,
+  ) {}
+
+  free(): void {
+    for (const { params } of this.dispatches) if (params) this.memory.free(params);
+  }
+}
+
+interface Step {
+  kernel: WebgpuKernel;
+  inputs: readonly WebgpuBuffer[];
+  output: WebgpuBuffer;
+}
+
+/** WebGPU as a backend: a device, its memory, its compiled shaders. */
+export class WebgpuBackend implements Backend<WebgpuVariant> {
+  readonly device: Device;
+  readonly variants: readonly WebgpuVariant[] = webgpuVariants;
+  readonly memory: WebgpuMemory;
+  readonly #gpu: GPUDevice;
+  readonly #owned: boolean;
+  readonly #pipelines: PipelineCache;
+  #gone: ThinferError | undefined;
+
+  constructor({ gpu, owned, facts }: OpenedDevice) {
+    this.device = facts;
+    this.#gpu = gpu;
+    this.#owned = owned;
+    this.memory = new WebgpuMemory(gpu);
+    this.#pipelines = new PipelineCache(gpu);
+    gpu.lost.then(({ reason, message }) => {
+      this.#gone ??= new ThinferError({
+        code: 'device-lost',
+        place: `WebGPU device ${facts.label}`,
+        expected: 'a live device',
+        got: `a lost one (${reason || 'unknown'}: ${message})`,
+        hint: 'Create a new runtime.',
+      });
+    });
+  }
+
+  createBuffer(bytes: number, label: string): WebgpuBuffer {
+    this.#requireAlive();
+    return this.memory.create(bytes, label);
+  }
+
+  freeBuffer(buffer: DeviceBuffer): void {
+    this.memory.free(ours(buffer, 'freeBuffer'));
+  }
+
+  write(buffer: DeviceBuffer, data: Float32Array): void {
+    this.#requireAlive();
+    const { gpu, bytes } = ours(buffer, 'write').usable;
+    if (data.byteLength > bytes) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: 'write: data',
+        expected: `at most ${bytes} bytes`,
+        got: `${data.byteLength}`,
+      });
+    }
+    this.#gpu.queue.writeBuffer(gpu, 0, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+    this.#requireAlive();
+    const source = ours(buffer, 'read').usable;
+    if (length * 4 > source.bytes) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: 'read: length',
+        expected: `at most ${source.bytes / 4}`,
+        got: String(length),
+      });
+    }
+    try {
+      return new Float32Array(await this.memory.read(source, length * 4));
+    } catch (error) {
+      await this.#settleLoss();
+      throw source.failure ?? error;
+    }
+  }
+
+  layoutOf(variant: WebgpuVariant, _problem: Problem): string {
+    return variant.layout?.name ?? '';
+  }
+
+  pack(variant: WebgpuVariant, problem: Problem, weights: Weights, bias: Float32Array | undefined): WebgpuOperands {
+    this.#requireAlive();
+    const { layout } = variant;
+    if (!layout || !isMatmul(problem)) throw noWeights(variant, problem);
+    const arrays = { ...layout.pack(weights, problem), bias: bias ?? new Float32Array(weights.rows) };
+    const usage = USAGE.storage | USAGE.copySrc | USAGE.copyDst;
+    const buffers = new Map<string, WebgpuBuffer>();
+    try {
+      for (const [name, data] of Object.entries(arrays)) {
+        buffers.set(name, this.memory.upload(data, usage, `${layout.name}.${name}`));
+      }
+    } catch (error) {
+      for (const buffer of buffers.values()) this.memory.free(buffer);
+      throw error;
+    }
+    return new WebgpuOperands(layout.name, buffers, this.memory);
+  }
+
+  async prepare(variant: WebgpuVariant, problem: Problem, operands?: Operands): Promise<WebgpuKernel> {
+    this.#requireAlive();
+    if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
+    if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
+    const stages = variant.stages(problem);
+    const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
+      await this.#settleLoss();
+      throw error;
+    });
+    for (const buffer of operands?.buffers.values() ?? []) {
+      await buffer.checked;
+      buffer.usable;
+    }
+    this.#requireAlive();
+    const limit = this.#gpu.limits.maxComputeWorkgroupsPerDimension;
+    const dispatches = stages.map(({ label, params, workgroups }, i) => ({
+      ...pipelines[i],
+      label,
+      grid: foldGrid(workgroups, limit),
+      params: params && this.memory.upload(new Uint32Array(params), USAGE.uniform, `${variant.name} params`),
+    }));
+    return new WebgpuKernel(variant.name, problem, dispatches, operands, variant.scratch?.(problem) ?? {}, this.memory);
+  }
+
+  /** Nothing is encoded before `submit`: a pass that is dropped costs nothing. */
+  beginPass(): Pass {
+    this.#requireAlive();
+    const steps: Step[] = [];
+    return {
+      run: (kernel, inputs, output) => {
+        if (!(kernel instanceof WebgpuKernel)) throw foreign('run: kernel', kernel);
+        steps.push({
+          kernel,
+          inputs: inputs.map((input) => ours(input, `${kernel.variant}: input`)),
+          output: ours(output, `${kernel.variant}: output`),
+        });
+      },
+      submit: () => this.#submit(steps.splice(0)),
+    };
+  }
+
+  free(): void {
+    const loss = new ThinferError({
+      code: 'disposed',
+      place: 'WebGPU backend',
+      expected: 'a live backend',
+      got: 'one that was freed',
+    });
+    this.#gone ??= loss;
+    this.memory.destroy();
+    if (this.#owned) this.#gpu.destroy();
+  }
+
+  async #submit(steps: readonly Step[]): Promise<void> {
+    this.#requireAlive();
+    const used = steps.flatMap(({ inputs, output }) => [...inputs, output]);
+    for (const buffer of used) buffer.usable;
+    const gpu = this.#gpu;
+    gpu.pushErrorScope('validation');
+    gpu.pushErrorScope('out-of-memory');
+    const scratch: WebgpuBuffer[] = [];
+    let encoded: unknown;
+    try {
+      const encoder = gpu.createCommandEncoder({ label: 'thinfer' });
+      const pass = encoder.beginComputePass({ label: 'thinfer' });
+      for (const step of steps) this.#encode(pass, step, scratch);
+      pass.end();
+      gpu.queue.submit([encoder.finish()]);
+    } catch (error) {
+      encoded = error;
+    }
+    const errors = [gpu.popErrorScope(), gpu.popErrorScope()].map((scope) => scope.catch(() => null));
+    // Later work on these buffers queues behind this pass, so they may be taken at once.
+    for (const buffer of scratch) this.memory.free(buffer);
+    if (encoded) throw encoded;
+    const [outOfMemory, validation] = await Promise.all([
+      ...errors,
+      gpu.queue.onSubmittedWorkDone().then(
+        () => null,
+        () => null,
+      ),
+    ]);
+    this.#requireAlive();
+    for (const buffer of [...used, ...scratch]) if (buffer.failure) throw buffer.failure;
+    const error = outOfMemory ?? validation;
+    if (error) {
+      throw new ThinferError({
+        code: outOfMemory ? 'out-of-memory' : 'unsupported',
+        place: `WebGPU pass of ${steps.map(({ kernel }) => kernel.variant).join(', ')}`.slice(0, 200),
+        expected: 'commands that the device accepts',
+        got: error.message.split('\n')[0],
+        cause: error,
+      });
+    }
+  }
+
+  #encode(pass: GPUComputePassEncoder, { kernel, inputs, output }: Step, scratch: WebgpuBuffer[]): void {
+    // Kernels of one pass run one after the other and may use the same scratch memory.
+    const taken = new Set<WebgpuBuffer>();
+    const named = new Map<string, WebgpuBuffer>(kernel.operands?.buffers);
+    for (const [name, bytes] of Object.entries(kernel.scratch)) {
+      const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+      let buffer = scratch.find((candidate) => candidate.bytes === size && !taken.has(candidate));
+      if (!buffer) {
+        buffer = this.memory.create(bytes, `${kernel.variant} ${name}`);
+        scratch.push(buffer);
+      }
+      taken.add(buffer);
+      named.set(name, buffer);
+    }
+    named.set('input', inputs[0]);
+    if (inputs.length > 1) named.set('input2', inputs[1]);
+    named.set('output', output);
+    for (const dispatch of kernel.dispatches) {
+      const [x, y] = dispatch.grid;
+      if (x === 0) continue;
+      pass.setPipeline(dispatch.pipeline);
+      pass.setBindGroup(0, this.#bindGroup(dispatch, named));
+      pass.dispatchWorkgroups(x, y);
+    }
+  }
+
+  #bindGroup(dispatch: Dispatch, named: ReadonlyMap<string, WebgpuBuffer>): GPUBindGroup {
+    const buffers = dispatch.bindings.map(({ name }) => {
+      const buffer = name === 'params' ? dispatch.params : named.get(name);
+      if (!buffer) throw new Error(`${dispatch.label} declares ${name}, which its row does not provide`);
+      return buffer.usable;
+    });
+    const { bound } = dispatch;
+    if (bound && buffers.every(({ gpu, bytes }, i) => gpu === bound.buffers[i] && bytes === bound.sizes[i])) {
+      return bound.group;
+    }
+    const group = this.#gpu.createBindGroup({
+      label: dispatch.label,
+      layout: dispatch.layout,
+      entries: dispatch.bindings.map(({ index }, i) => ({
+        binding: index,
+        resource: { buffer: buffers[i].gpu, size: buffers[i].bytes },
+      })),
+    });
+    dispatch.bound = { buffers: buffers.map(({ gpu }) => gpu), sizes: buffers.map(({ bytes }) => bytes), group };
+    return group;
+  }
+
+  #requireAlive(): void {
+    if (this.#gone) throw this.#gone;
+  }
+
+  /** After a failure: throws the loss of the device if that is why. Its news may come a little later. */
+  async #settleLoss(): Promise<void> {
+    const soon = new Promise<void>((resolve) => setTimeout(resolve, 50));
+    await Promise.race([this.#gpu.lost, soon]);
+    this.#requireAlive();
+  }
+}
+
+function ours(buffer: DeviceBuffer, place: string): WebgpuBuffer {
+  if (!(buffer instanceof WebgpuBuffer)) throw foreign(place, buffer);
+  return buffer;
+}
+
+function foreign(place: string, value: unknown): ThinferError {
+  return new ThinferError({ code: 'bad-argument', place, expected: 'an object of this backend', got: describe(value) });
+}
+
+function noWeights(variant: WebgpuVariant, problem: Problem | MatmulProblem, operands?: Operands): ThinferError {
+  return new ThinferError({
+    code: 'bad-argument',
+    place: `${variant.name}: ${problem.op}`,
+    expected: variant.layout ? `operands of layout ${variant.layout.name}` : 'no operands',
+    got: operands ? `operands of layout ${operands.layout}` : 'none',
+  });
+}
+
+/** WebGPU as a backend, or why there is none here. */
+export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend | string> {
+  const opened = await openDevice(options);
+  return typeof opened === 'string' ? opened : new WebgpuBackend(opened);
+}
