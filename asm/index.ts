@@ -6,9 +6,7 @@ export { int8_quantize } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';
 export { binary_gemm, binary_gemv } from './binary/binary';
-export {
-  codebook16_gemm, codebook16_gemv, codebook256_gemm, codebook256_gemv,
-} from './codebook/codebook';
+export * from './codebook/codebook';
 export { xnor_binarize, xnor_bgemm_4x32_lut } from './xnor/xnor';
 export { max_pool2d, average_pool2d } from './pool/pool';
 export { add, sub, mul, div, clamp_all } from './elementwise/elementwise';

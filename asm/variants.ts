@@ -1,11 +1,14 @@
 import type { WasmVariant } from '../src/wasm/variant.js';
+import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
+import { grouped } from './grouped/variants.js';
 import { int8 } from './int8/variants.js';
 import { pooling } from './pool/variants.js';
 import { softmax } from './softmax/variants.js';
+import { ternary } from './ternary/variants.js';
 import { transpose } from './transpose/variants.js';
 import { xnor } from './xnor/variants.js';
 
@@ -14,6 +17,9 @@ export const wasmVariants: readonly WasmVariant[] = [
   ...dense,
   ...csr,
   ...int8,
+  ...grouped,
+  ...ternary,
+  ...binary,
   ...codebook,
   ...xnor,
   ...pooling,

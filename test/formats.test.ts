@@ -1,19 +1,22 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { MAX_ELEMENTS, ThinferError } from '../src/errors.js';
+import { MAX_ELEMENTS } from '../src/errors.js';
 import { quantizeSample, quantizeValue, roundHalfEven } from '../src/formats/activations.js';
 import {
+  bcsr,
   type CodebookWeights,
   type CsrWeights,
   codebook,
   csr,
+  csrCodebook,
   dense,
   formatOf,
   formats,
   type Int8Weights,
   int8,
   type MatrixShape,
+  nm,
   validate,
   type Weights,
   type XnorWeights,
@@ -30,77 +33,8 @@ import {
 import { windowGeometry } from '../src/layers/geometry.js';
 import { conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
 import type { PoolProblem } from '../src/plan/problem.js';
+import { attempt, clone, finiteF32, matrix, PACKERS, RUNS, SHAPES, same, throwsAt } from './support/formats.js';
 import { createRandom, denseMatrix, normals, sparseMatrix, uniforms } from './support/random.js';
-
-/** Below, at and above the sizes where a layout changes: nibbles, words of 32 bits, 16-bit columns; and primes. */
-const SHAPES: MatrixShape[] = [
-  { rows: 1, cols: 1 },
-  { rows: 1, cols: 2 },
-  { rows: 7, cols: 1 },
-  { rows: 1, cols: 31 },
-  { rows: 3, cols: 32 },
-  { rows: 2, cols: 33 },
-  { rows: 13, cols: 17 },
-  { rows: 31, cols: 64 },
-  { rows: 64, cols: 65 },
-];
-
-const RUNS = { seed: 20260, numRuns: 300 };
-
-/** All ways to pack, by a name for messages. */
-const PACKERS: Record<string, (values: Float32Array, shape: MatrixShape) => Weights> = {
-  dense: (values, shape) => dense.pack(values, shape),
-  csr: (values, shape) => csr.pack(values, shape),
-  int8: (values, shape) => int8.pack(values, shape),
-  'int8 asymmetric': (values, shape) => int8.pack(values, { ...shape, symmetric: false }),
-  'int8 per tensor': (values, shape) => int8.pack(values, { ...shape, perChannel: false, symmetric: false }),
-  'codebook 16': (values, shape) => codebook.pack(values, shape),
-  'codebook 256': (values, shape) => codebook.pack(values, { ...shape, entries: 256 }),
-  xnor: (values, shape) => xnor.pack(values, shape),
-};
-
-/** Asserts that `run` throws a ThinferError whose message matches. */
-function throwsAt(run: () => unknown, message: RegExp): void {
-  try {
-    run();
-  } catch (error) {
-    if (!(error instanceof ThinferError)) throw error;
-    assert.match(error.message, message);
-    return;
-  }
-  assert.unreachable(`nothing was thrown, expected ${message}`);
-}
-
-/** Runs `run`; lets only a ThinferError pass. Returns its result, or undefined when it threw. */
-function attempt<T>(run: () => T): T | undefined {
-  try {
-    return run();
-  } catch (error) {
-    if (error instanceof ThinferError) return undefined;
-    throw error;
-  }
-}
-
-/** Equality of numbers that counts NaN as equal to NaN (and 0 to -0), which uvu does for arrays but not for typed ones. */
-function same(actual: Iterable<number>, expected: Iterable<number>, message?: string): void {
-  assert.equal(Array.from(actual), Array.from(expected), message);
-}
-
-function clone<W extends Weights>(weights: W): W {
-  return structuredClone(weights);
-}
-
-const finiteF32 = fc.float({ noNaN: true, noDefaultInfinity: true });
-const matrix = fc
-  .tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 40 }), fc.boolean())
-  .chain(([rows, cols, sparse]) =>
-    fc
-      .array(sparse ? fc.oneof(fc.constant(0), finiteF32) : finiteF32, {
-        minLength: rows * cols,
-        maxLength: rows * cols,
-      })
-      .map((values) => ({ rows, cols, values: Float32Array.from(values) })),
-  );
 
 const common = suite('formats: every format');
 
@@ -148,17 +82,46 @@ common('decode means what unpack returns', () => {
 
 common('bytes count every array', () => {
   for (const { rows, cols } of SHAPES) {
-    const values = sparseMatrix(createRandom(3), rows, cols, 0.4);
+    const values = sparseMatrix(createRandom(3), rows, cols, 0.4).map((w) => w + 2 * Math.sign(w));
     const nnz = values.filter((w) => w !== 0).length;
+    const blocks = (height: number, width: number) => {
+      const keys = Array.from(values, (w, i) => [w, Math.floor(i / cols / height), Math.floor((i % cols) / width)]);
+      return new Set(keys.filter(([w]) => w !== 0).map(([, r, c]) => `${r} ${c}`)).size;
+    };
+    const blocked = (height: number, width: number) =>
+      4 * (Math.ceil(rows / height) + 1) + blocks(height, width) * (2 + 4 * height * width);
+    const grouped = (bits: number, groupSize: number) =>
+      rows * Math.ceil(cols / groupSize) * (Math.ceil((groupSize * bits) / 8) + 4);
+    const codes = (entries: number) => (entries === 16 ? rows * Math.ceil(cols / 2) : rows * cols);
     const sizes: Record<string, number> = {
       dense: 4 * rows * cols,
       csr: 4 * (rows + 1) + nnz * (2 + 4),
+      bcsr: blocked(4, 1),
+      'bcsr 1x4': blocked(1, 4),
+      'bcsr 2x1': blocked(2, 1),
+      'bcsr 8x1': blocked(8, 1),
+      nm: 8 * rows * Math.ceil(cols / 4) + rows * Math.ceil(Math.ceil(cols / 4) / 2),
       int8: rows * cols + 4 * rows,
       'int8 asymmetric': rows * cols + 4 * rows + rows,
       'int8 per tensor': rows * cols + 4 + 1,
-      'codebook 16': 4 * 16 + rows * Math.ceil(cols / 2),
-      'codebook 256': 4 * 256 + rows * cols,
+      int4: grouped(4, 32),
+      'int4 asymmetric': grouped(4, 16) + rows * Math.ceil(Math.ceil(cols / 16) / 2),
+      'int4 whole rows': grouped(4, cols) + rows,
+      int2: grouped(2, 32),
+      'int2 asymmetric': grouped(2, 16) + rows * Math.ceil(Math.ceil(cols / 16) / 4),
+      'int2 whole rows': grouped(2, cols),
+      'codebook 16': 4 * 16 + codes(16),
+      'codebook 256': 4 * 256 + codes(256),
+      'codebook 16 int8': 16 + 4 * rows + codes(16),
+      'codebook 256 int8': 256 + 4 * rows + codes(256),
+      ternary: rows * Math.ceil(cols / 4) + 4 * rows,
+      binary: 4 * rows * Math.ceil(cols / 32) + 4 * rows,
       xnor: 4 * rows * Math.ceil(cols / 32) + 4 * rows,
+      // No weight is so small beside the largest of its row that it rounds to zero.
+      csrInt8: 4 * (rows + 1) + nnz * (2 + 1) + 4 * rows,
+      'csrInt8 1x4': 4 * (rows + 1) + blocks(1, 4) * (2 + 4) + 4 * rows,
+      'csrCodebook 16': 4 * (rows + 1) + nnz * 2 + Math.ceil(nnz / 2) + 4 * 16,
+      'csrCodebook 256': 4 * (rows + 1) + nnz * (2 + 1) + 4 * 256,
     };
     for (const [name, pack] of Object.entries(PACKERS)) {
       const weights = pack(values, { rows, cols });
@@ -217,7 +180,7 @@ common('validate names what is not weights at all', () => {
     }
   }
   for (const format of ['coo', 'toString', '__proto__', 'constructor', '', undefined, 7, null, {}]) {
-    throwsAt(() => validate({ format } as never), /^weights\.format: expected one of dense, csr, int8, codebook, xnor/);
+    throwsAt(() => validate({ format } as never), /^weights\.format: expected one of dense, csr, bcsr, nm, int8, /);
   }
   throwsAt(() => validate([] as never), /^weights\.format/);
   throwsAt(() => csr.validate(dense.pack(new Float32Array(1), { rows: 1, cols: 1 }) as never), /^csr\.format: .*'csr'/);
@@ -310,7 +273,7 @@ common('declared sizes are never believed', () => {
 
 common('plain activations are what they were', () => {
   const x = Float32Array.of(1.5, -0, Number.NaN, Infinity);
-  for (const format of [dense, csr, codebook]) {
+  for (const format of [dense, csr, bcsr, nm, codebook, csrCodebook]) {
     const { values, sampleScale } = format.decodeActivations(x, 2);
     same(values, [1.5, -0, Number.NaN, Infinity]);
     same(sampleScale, [1, 1]);
@@ -593,12 +556,12 @@ codebookSuite('no worse than evenly spread centroids', () => {
 
 codebookSuite('close to the best quantiser of normal values', () => {
   // Max 1960, Quantizing for minimum distortion: 16 levels reach 0.009497 of the variance; 256 levels, by the
-  // asymptotic formula sqrt(3) pi / 2 / n^2, reach 0.0000415. Evenly spread starts settle near that, in a local minimum.
+  // asymptotic formula sqrt(3) pi / 2 / n^2, reach 0.0000415. These few samples are fitted a little better than that.
   const shape = { rows: 200, cols: 250 };
   const values = denseMatrix(createRandom(8), shape.rows, shape.cols);
   for (const [entries, bound] of [
     [16, 0.009497 * 1.03],
-    [256, 0.0000415 * 2],
+    [256, 0.0000415],
   ] as const) {
     const unpacked = codebook.unpack(codebook.pack(values, { ...shape, entries }));
     const distortion = squaredError(values, (_, i) => unpacked[i]) / values.length;
@@ -647,7 +610,10 @@ codebookSuite('validate', () => {
   bad({ codebook: new Float64Array(16) as never }, /^codebook\.codebook: expected a Float32Array/);
   bad({ codes: new Uint8Array(8) }, /^codebook\.codes: expected 9 elements, got 8/);
   bad({ codes: new Int8Array(9) as never }, /^codebook\.codes: expected a Uint8Array/);
-  bad({ codes: Uint8Array.of(0, 0, 0, 0, 0, 16, 0, 0, 0) }, /^codebook\.codes\[5\]: expected 0\.\.15/);
+  bad(
+    { codes: Uint8Array.of(0, 0, 0, 0, 0, 16, 0, 0, 0) },
+    /^codebook\.codes\[5\]: expected 0 in bits 4\.\.7, which hold no code, got 1/,
+  );
   bad({ codes: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 255) }, /^codebook\.codes\[8\]/);
   bad({ cols: 6, codes: new Uint8Array(8) }, /^codebook\.codes/);
 });

@@ -1,5 +1,6 @@
 import { MatmulJob } from '../shared/job';
 import { gemmF32, gemvF32 } from '../shared/gemm_f32';
+import { gemmI8, gemvI8 } from '../shared/gemm_i8';
 import { pick } from '../shared/simd';
 
 // w0: codes; w1: the codebook. Codes become one f32 panel in L1, once a tile of A.
@@ -76,4 +77,58 @@ export function codebook256_gemm(job: MatmulJob, begin: u32, end: u32, scratch: 
 
 export function codebook256_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   gemvF32(job, begin, end, scratch, panel256);
+}
+
+// ---- int8 centroids: codes become panels of signed bytes (asm/shared/gemm_i8.ts) ----
+// 16 entries. w0: as int4 in asm/grouped/grouped.ts; w3: int8 [16]. 256 entries. w0: [panels][steps][8][4]; w3: int8 [256].
+
+/** Centroids need 8 bits: too many for maddubs. */
+const PAIRS = MODULE != 0;
+
+function bytes16(job: MatmulJob, panel: u32, first: u32, count: u32, to: usize): usize {
+  let from = job.w0 + (<usize>panel * job.steps + first) * 16;
+  const end = from + <usize>count * 16;
+  const table = v128.load(job.w3), mask = i8x16.splat(15);
+  let at = to;
+  do {
+    const codes = v128.load(from);
+    v128.store(at, pick(table, v128.and(codes, mask)), 0);
+    v128.store(at, pick(table, v128.and(i16x8.shr_u(codes, 4), mask)), 16);
+    from += 16;
+    at += 32;
+  } while (from < end);
+  return to;
+}
+
+function bytes256(job: MatmulJob, panel: u32, first: u32, count: u32, to: usize): usize {
+  let from = job.w0 + (<usize>panel * job.steps + first) * 32;
+  const end = from + <usize>count * 32;
+  const table = job.w3;
+  let at = to;
+  do {
+    const codes = load<u32>(from);
+    store<u8>(at, load<u8>(table + <usize>(codes & 255)), 0);
+    store<u8>(at, load<u8>(table + <usize>((codes >> 8) & 255)), 1);
+    store<u8>(at, load<u8>(table + <usize>((codes >> 16) & 255)), 2);
+    store<u8>(at, load<u8>(table + <usize>(codes >> 24)), 3);
+    from += 4;
+    at += 4;
+  } while (from < end);
+  return to;
+}
+
+export function codebook16i8_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  gemmI8(job, begin, end, scratch, bytes16, PAIRS, false);
+}
+
+export function codebook16i8_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  gemvI8(job, begin, end, scratch, bytes16, PAIRS, false);
+}
+
+export function codebook256i8_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  gemmI8(job, begin, end, scratch, bytes256, PAIRS, false);
+}
+
+export function codebook256i8_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  gemvI8(job, begin, end, scratch, bytes256, PAIRS, false);
 }

@@ -1,7 +1,8 @@
 import type { CodebookWeights } from '../../src/formats/codebook.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { panelRows } from '../shared/variants.js';
+import { placeOf } from '../grouped/variants.js';
+import { byteRows, forEachPanelRow, panelCount, panelRows } from '../shared/variants.js';
 
 /** Nibbles [panels][ceil(K / 4)][16 bytes] and the codebook as four byte planes: see asm/codebook/codebook.ts. */
 const nibbles: WasmLayout<CodebookWeights> = {
@@ -50,8 +51,49 @@ const rows = (entries: 16 | 256, layout: WasmLayout<CodebookWeights>, decode: nu
     format: 'codebook',
     name: `codebook${entries}`,
     layout,
-    supports: (p: MatmulProblem) => p.weights.entries === entries || `for ${entries} entries`,
+    supports: (p: MatmulProblem) =>
+      (p.weights.entries === entries && p.weights.centroids !== 'int8') || `for ${entries} f32 centroids`,
     decode,
   });
 
-export const codebook = [...rows(16, nibbles, 2), ...rows(256, bytes, 6)];
+/** Codes as asm/codebook/codebook.ts reads them for int8 centroids; scales, sums of centroids i32 [panels][8], table. */
+const int8Centroids = (entries: 16 | 256): WasmLayout<CodebookWeights> => ({
+  name: `KN_n8k4_c${entries}`,
+  panel: 8,
+  pack({ codes, codebook, scale, cols }, p) {
+    const steps = Math.ceil(cols / 4);
+    const rowBytes = entries === 16 ? Math.ceil(cols / 2) : cols;
+    const out = new Uint8Array((panelCount(p) * steps * 32 * (entries === 16 ? 4 : 8)) / 8);
+    const scales = new Float32Array(panelCount(p) * 8);
+    const sums = new Int32Array(panelCount(p) * 8);
+    forEachPanelRow(p, (r, panel, n) => {
+      for (let k = 0; k < cols; k++) {
+        if (entries === 16) {
+          const code = (codes[r * rowBytes + (k >> 1)] >> ((k & 1) * 4)) & 15;
+          const [byte, shift] = placeOf(4, steps, panel, n, k);
+          out[byte] |= code << shift;
+          sums[panel * 8 + n] += codebook[code];
+        } else {
+          const code = codes[r * rowBytes + k];
+          out[(panel * steps + (k >> 2)) * 32 + n * 4 + (k & 3)] = code;
+          sums[panel * 8 + n] += codebook[code];
+        }
+      }
+      scales[panel * 8 + n] = scale![scale!.length === 1 ? 0 : r];
+    });
+    return { codes: out, scales, sums, table: codebook };
+  },
+});
+
+const int8Rows = (entries: 16 | 256, decode: number) =>
+  byteRows({
+    format: 'codebook',
+    name: `codebook${entries}i8`,
+    layout: int8Centroids(entries),
+    supports: (p: MatmulProblem) =>
+      (p.weights.entries === entries && p.weights.centroids === 'int8') || `for ${entries} int8 centroids`,
+    largest: 128,
+    decode,
+  });
+
+export const codebook = [...rows(16, nibbles, 2), ...rows(256, bytes, 6), ...int8Rows(16, 1), ...int8Rows(256, 4)];

@@ -71,8 +71,11 @@ export interface ByteFormat {
   export?: string;
   layout: WasmLayout<never>;
   supports?: (p: MatmulProblem) => true | string;
-  /** Largest |weight|: up to 8, module B sums 16-bit products of bytes; beyond, it multiplies pairs of 16-bit integers. */
-  largest: number;
+  /**
+   * Largest |weight|. Up to 16, module B sums 16-bit products of bytes; for all 8 bits (128) it multiplies pairs of
+   * 16-bit integers.
+   */
+  largest: number | ((p: MatmulProblem) => number);
   /** Steps of 4 along K, and how many of them share a scale; default: ceil(K / 4), all. */
   steps?: (p: MatmulProblem) => number;
   groupSteps?: (p: MatmulProblem) => number;
@@ -101,9 +104,11 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   const steps = f.steps ?? ((p) => Math.ceil(p.K / 4));
   const groupSteps = f.groupSteps ?? steps;
   const scaleGroups = (p: MatmulProblem) => Math.ceil(steps(p) / groupSteps(p));
+  const { largest } = f;
+  const largestOf = typeof largest === 'number' ? () => largest : largest;
   // maddubs: |code| <= 255 times |weight|, twice, a step.
-  const chunk = Math.max(1, Math.floor(32767 / (2 * 255 * f.largest)));
-  const kernels = f.largest <= 8 ? (['dot', 'maddubs', 'plainPairs'] as const) : (['dot', 'pairs'] as const);
+  const chunk = (p: MatmulProblem) => Math.floor(32767 / (2 * 255 * largestOf(p)));
+  const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
   const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
   const params = (p: MatmulProblem, device: Device, rowBlock: number) =>
@@ -114,7 +119,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       steps: steps(p),
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
-      chunk,
+      chunk: chunk(p),
     });
   const common = {
     ops: ['linear', 'conv2d'],

@@ -46,9 +46,9 @@ export function roundHalfEven(x: number): number {
 }
 
 /**
- * The activations of every format that multiplies by 8-bit ones: integers -255..255, code - zero point of each sample. A
- * sample with a NaN, an infinity or a range too large for f32 decodes to zeros with a NaN scale: its outputs are NaN,
- * those of its neighbours are not.
+ * The activations of every format that multiplies by 8-bit ones: integers -255..255, code - zero point of each
+ * sample. A sample with a NaN, an infinity or a range too large for f32 decodes to zeros with a NaN scale: its
+ * outputs are NaN, those of its neighbours are not.
  */
 export function quantizedActivations(x: Float32Array, samples: number): DecodedActivations {
   const size = x.length / samples;

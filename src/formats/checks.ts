@@ -50,13 +50,12 @@ export function requireType<T extends ArrayLike<number>>(
 }
 
 /** Throws unless `value` is one of `choices`. */
-export function requireChoice<T extends string | number>(value: unknown, choices: readonly T[], place: string): T {
-  if (!choices.includes(value as T)) {
+export function requireChoice(value: unknown, choices: readonly (string | number)[], place: string): void {
+  if (!choices.includes(value as string)) {
     const texts = choices.map((choice) => (typeof choice === 'string' ? describe(choice) : String(choice)));
     const expected = [texts.slice(0, -1).join(', '), texts[texts.length - 1]].join(' or ');
     throw new ThinferError({ code: 'bad-argument', place, expected, got: describe(value) });
   }
-  return value as T;
 }
 
 /** Throws unless `array` is a `Type` of exactly `length` elements. */

@@ -1,13 +1,13 @@
 import { requireInteger, requireLength } from '../errors.js';
-import type { MatmulProblem } from '../plan/problem.js';
-import type { FormatName, Weights } from './format.js';
+import type { MatmulProblem, WeightFacts } from '../plan/problem.js';
+import type { Weights } from './format.js';
 import { formatOf } from './index.js';
 
 /** What the oracle says about one problem. All arrays are [M, groups * N], row-major (conv2d: NHWC). */
 export interface ReferenceOutput {
   /** The exact answer in f64: clamp(sums * rowScale * sampleScale + bias). */
   y: Float64Array;
-  /** Sums of products in the format's arithmetic, before scales: exact integers for int8 and xnor. */
+  /** Sums of products in the format's arithmetic, before row and sample scales: integers where `exactSums`. */
   sums: Float64Array;
   /** sum |a * w| * rowScale * sampleScale + |bias|: what rounding errors are relative to (see `tolerance`). */
   magnitude: Float64Array;
@@ -16,12 +16,13 @@ export interface ReferenceOutput {
 /**
  * The oracle: plain loops in f64 over unpacked weights. Slow on purpose, never chosen for speed.
  *
- * y[m, g * N + n] = clamp(bias[g * N + n] + rowScale[g * N + n] * sampleScale[m] * sum over k of w[g * N + n, k] * a[m, g, k])
+ * y[m, g * N + n] = clamp(bias[g * N + n] + rowScale[g * N + n] * sampleScale[m] * sum over k of w[g * N + n, k] *
+ * a[m, g, k])
  *
  * where k counts kernel rows, kernel columns and the channels of group g, in this order, and a[m, g, k] is the input
- * under the window of output pixel m. The whole input is brought into the format's arithmetic first (int8: quantised
- * by sample; xnor: signs). Outside the image a is 0 in that arithmetic, or +1 for `xnor` with padValue 1.
- * A weight that `csr` does not store contributes nothing, even times infinity.
+ * under the window of output pixel m. The whole input is brought into the format's arithmetic first (int8 and others:
+ * quantised by sample; xnor: signs). Outside the image a is 0 in that arithmetic, or +1 for `xnor` with padValue 1. A
+ * weight that a sparse format does not store contributes nothing, even times infinity.
  * @param x linear: [M, K]; conv2d: [batch, inHeight, inWidth, channels]
  * @param bias [groups * N]
  */
@@ -38,9 +39,8 @@ export function referenceMatmul(
   requireLength(x, window.batch * window.inHeight * window.inWidth * channels, 'reference.x');
   if (bias) requireLength(bias, rows, 'reference.bias');
 
-  const { values: w, rowScale } = formatOf(weights).decode(weights);
-  const { values: a, sampleScale } = formatOf(weights).decodeActivations(x, samples);
-  const skipsZeros = weights.format === 'csr';
+  const { values: w, rowScale, stored } = formatOf(weights).decode(weights);
+  const { values: a, sampleScale } = formatOf(weights).decodeActivations(x, samples, weights);
   const padding = weights.format === 'xnor' ? problem.padValue : 0;
   const groupChannels = channels / groups;
 
@@ -56,9 +56,8 @@ export function referenceMatmul(
         let sum = 0;
         let absolute = 0;
         for (let k = 0; k < K; k++) {
-          const weight = w[r * K + k];
-          if (skipsZeros && weight === 0) continue;
-          const product = weight * (at[k] < 0 ? padding : a[at[k]]);
+          if (stored && stored[r * K + k] === 0) continue;
+          const product = w[r * K + k] * (at[k] < 0 ? padding : a[at[k]]);
           sum += product;
           absolute += Math.abs(product);
         }
@@ -97,8 +96,36 @@ function gather(
   }
 }
 
-/** Formats whose sums are integers, without rounding. */
-const EXACT_SUMS: ReadonlySet<FormatName> = new Set(['int8', 'xnor']);
+/** True when activations are quantised to 8 bits, one scale and zero point a sample (see `quantizeSample`). */
+export function quantizesActivations({ format, centroids }: WeightFacts): boolean {
+  switch (format) {
+    case 'int8':
+    case 'int4':
+    case 'int2':
+    case 'ternary':
+    case 'binary':
+    case 'csrInt8':
+      return true;
+    case 'codebook':
+      return centroids === 'int8';
+    default:
+      return false;
+  }
+}
+
+/**
+ * True when a sum is an integer without rounding, equal on every backend: only row and sample scales and bias round.
+ */
+export function exactSums(facts: WeightFacts): boolean {
+  if (facts.groupSize !== undefined) return false;
+  return facts.format === 'xnor' || quantizesActivations(facts);
+}
+
+/** Roundings between a product and the sum of all. */
+function sumRoundings({ weights, K }: MatmulProblem): number {
+  if (exactSums(weights)) return 0;
+  return weights.groupSize === undefined ? K : Math.ceil(K / weights.groupSize);
+}
 
 /**
  * The largest |kernel - reference.y| / reference.magnitude that correct f32 arithmetic can show.
@@ -109,16 +136,16 @@ const EXACT_SUMS: ReadonlySet<FormatName> = new Set(['int8', 'xnor']);
  *
  * - u = 2^-23: WebGPU lets an addition or multiplication round either way, so the unit is a whole last place,
  *   twice the 2^-24 of rounding to nearest.
- * - n = K for f32 sums (one product, K - 1 additions); 0 for int8 and xnor.
+ * - n = K for f32 sums (one product, K - 1 additions); 0 for integer sums (see `exactSums`); for int4 and int2, whose
+ *   integer sums are scaled and added by group, the number of groups.
  * - The epilogue adds 4: integer to float (or one more partial sum), product of the scales, times the sum, plus bias.
- * - int8 adds 3: the scale of a sample is a quotient, which WebGPU allows to be 2.5 last places off.
+ * - Quantised activations add 3: the scale of a sample is a quotient, which WebGPU allows to be 2.5 last places off.
  *
  * The bound holds where nothing underflows: f32 below 2^-126 may be flushed to zero, so that a comparison needs an
  * absolute term as well when operands are that small (see `errorBound`).
  */
 export function tolerance(problem: MatmulProblem): number {
-  const { format } = problem.weights;
-  const n = (EXACT_SUMS.has(format) ? 0 : problem.K) + 4 + (format === 'int8' ? 3 : 0);
+  const n = sumRoundings(problem) + 4 + (quantizesActivations(problem.weights) ? 3 : 0);
   const u = 2 ** -23;
   return (n * u) / (1 - n * u);
 }

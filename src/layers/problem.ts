@@ -1,5 +1,6 @@
 import { elementCount, ThinferError } from '../errors.js';
 import type { Weights } from '../formats/format.js';
+import { hasDefaultZeroPoints } from '../formats/grouped.js';
 import { formatOf } from '../formats/index.js';
 import { type Activation, clampRange, type MatmulProblem, type WeightFacts } from '../plan/problem.js';
 import { linearWindow, type WindowOptions, windowGeometry } from './geometry.js';
@@ -24,15 +25,52 @@ export interface Conv2dOptions extends MatmulOptions, Omit<WindowOptions, 'ceilM
   binaryPadding?: 'zero' | 'one';
 }
 
+/** Multiplications a pass over the weights does. */
+function storedWeights(weights: Weights): number {
+  switch (weights.format) {
+    case 'csr':
+    case 'bcsr':
+    case 'nm':
+      return weights.values.length;
+    case 'csrInt8':
+      return weights.codes.length;
+    case 'csrCodebook':
+      return weights.indices.length;
+    default:
+      return weights.rows * weights.cols;
+  }
+}
+
 /** Facts about weights for selection. Weights must be validated. */
 export function weightFacts(weights: Weights): WeightFacts {
   const facts: WeightFacts = {
     format: weights.format,
-    nnz: weights.format === 'csr' ? weights.values.length : weights.rows * weights.cols,
+    nnz: storedWeights(weights),
     bytes: formatOf(weights).bytes(weights),
   };
-  if (weights.format === 'codebook') facts.entries = weights.entries;
-  if (weights.format === 'int8') facts.symmetric = weights.zeroPoint?.every((z) => z === 0) ?? true;
+  switch (weights.format) {
+    case 'int8':
+      facts.symmetric = weights.zeroPoint?.every((z) => z === 0) ?? true;
+      break;
+    case 'int4':
+    case 'int2':
+      facts.symmetric = hasDefaultZeroPoints(weights);
+      facts.groupSize = weights.groupSize;
+      break;
+    case 'codebook':
+      facts.entries = weights.entries;
+      facts.centroids = weights.codebook instanceof Int8Array ? 'int8' : 'f32';
+      break;
+    case 'csrCodebook':
+      facts.entries = weights.entries;
+      break;
+    case 'bcsr':
+      facts.block = [weights.blockRows, weights.blockCols];
+      break;
+    case 'csrInt8':
+      facts.block = [1, weights.blockCols];
+      break;
+  }
   return facts;
 }
 

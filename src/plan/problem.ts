@@ -33,14 +33,20 @@ export interface WindowGeometry {
 /** What is known about the weights of a problem without touching them. */
 export interface WeightFacts {
   format: FormatName;
-  /** Non-zero multiplications a full pass over the weights does. */
+  /** Multiplications a full pass over the weights does: stored weights, zeros inside stored blocks as well. */
   nnz: number;
   /** Bytes of the packed weights. */
   bytes: number;
-  /** `codebook` only: entries of the codebook, 16 or 256. */
+  /** `codebook` and `csrCodebook` only: entries of the codebook, 16 or 256. */
   entries?: number;
-  /** `int8` only: true when every zero point is 0. */
+  /** `codebook` only: what the codebook holds, and with it the arithmetic. Absent: f32. */
+  centroids?: 'f32' | 'int8';
+  /** `int8`, `int4` and `int2` only: true when every zero point is the default (0, 8 or 2) and need not be read. */
   symmetric?: boolean;
+  /** `int4` and `int2` only: columns that share a scale; a power of two in 16..256, or K. */
+  groupSize?: number;
+  /** `bcsr` and `csrInt8` only: the shape of an entry. */
+  block?: readonly [rows: number, cols: number];
 }
 
 /**

@@ -1,0 +1,105 @@
+import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
+import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { WasmLayout } from '../../src/wasm/variant.js';
+import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+
+/** Steps of 4 along K, K rounded up to 16: whole vectors of codes. */
+export const lowBitSteps = (p: MatmulProblem): number => Math.ceil(p.K / 16) * 4;
+
+const groupSteps = (p: MatmulProblem): number => {
+  const groupSize = p.weights.groupSize ?? p.K;
+  return groupSize === p.K ? lowBitSteps(p) : groupSize / 4;
+};
+
+/**
+ * Where code k of channel n lies in the panels of asm/grouped/grouped.ts: byte, and bits to shift. A vector of 16 bytes
+ * holds 8 / bits vectors of the decoded panel, the first in the lowest bits.
+ */
+export function placeOf(
+  bits: 2 | 4,
+  steps: number,
+  panel: number,
+  n: number,
+  k: number,
+): [byte: number, shift: number] {
+  const perByte = 8 / bits;
+  const vector = (k >> 2) * 2 + (n >> 2);
+  const byte = ((panel * steps * 2) / perByte + Math.floor(vector / perByte)) * 16 + (n & 3) * 4 + (k & 3);
+  return [byte, (vector % perByte) * bits];
+}
+
+/** Codes, scales f32 [panels][groups][8], sums of code - zeroPoint i32 the same, zero points u8 the same. */
+export function packLowBit(
+  p: MatmulProblem,
+  bits: 2 | 4,
+  groups: number,
+  codeOf: (r: number, k: number) => number,
+  scaleOf: (r: number, group: number) => number,
+  zeroPointOf: (r: number, group: number) => number,
+) {
+  const steps = lowBitSteps(p);
+  const panels = panelCount(p);
+  const groupSize = groups === 1 ? steps * 4 : p.weights.groupSize!;
+  const codes = new Uint8Array((panels * steps * 32 * bits) / 8);
+  const scales = new Float32Array(panels * groups * 8);
+  const sums = new Int32Array(panels * groups * 8);
+  const zeros = new Uint8Array(panels * groups * 8);
+  forEachPanelRow(p, (r, panel, n) => {
+    for (let g = 0; g < groups; g++) {
+      const at = (panel * groups + g) * 8 + n;
+      const zeroPoint = zeroPointOf(r, g);
+      scales[at] = scaleOf(r, g);
+      zeros[at] = zeroPoint;
+      for (let k = g * groupSize; k < Math.min((g + 1) * groupSize, steps * 4); k++) {
+        // What lies past K decodes to zero.
+        const code = k < p.K ? codeOf(r, k) : zeroPoint;
+        const [byte, shift] = placeOf(bits, steps, panel, n, k);
+        codes[byte] |= code << shift;
+        sums[at] += code - zeroPoint;
+      }
+    }
+  });
+  return { codes, scales, sums, zeros };
+}
+
+const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
+  name: `KN_n8k4_u${bits}`,
+  panel: 8,
+  pack({ codes, scale, zeroPoint, cols, groupSize }, p) {
+    const groups = Math.ceil(cols / groupSize);
+    const blob = Math.ceil((groupSize * bits) / 8);
+    const zeroBytes = Math.ceil((groups * bits) / 8);
+    const mask = (1 << bits) - 1;
+    const read = (bytes: Uint8Array, base: number, i: number) =>
+      (bytes[base + ((i * bits) >> 3)] >> ((i * bits) & 7)) & mask;
+    return packLowBit(
+      p,
+      bits,
+      groups,
+      (r, k) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
+      (r, g) => scale[r * groups + g],
+      (r, g) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
+    );
+  },
+});
+
+export const grouped = [
+  ...byteRows({
+    format: 'int4',
+    name: 'int4',
+    layout: layout(4),
+    largest: (p) => (p.weights.symmetric ? 8 : 15),
+    steps: lowBitSteps,
+    groupSteps,
+    decode: 1,
+  }),
+  ...byteRows({
+    format: 'int2',
+    name: 'int2',
+    layout: layout(2),
+    largest: 3,
+    steps: lowBitSteps,
+    groupSteps,
+    decode: 1,
+  }),
+];
