@@ -30,6 +30,7 @@ export const codebook = matmulRows({
   channels: groupChannels,
   snippets: (p) => [inputOf(p), weights, product],
   consts: (p) => ({ BITS: bitsOf(p), ROW_WORDS: rowWords(p.K, bitsOf(p)) }),
+  supports: (p) => p.weights.centroids !== 'int8' || 'for f32 centroids',
   operandBytes: (p) => 4 * p.groups * p.N * rowWords(p.K, bitsOf(p)),
   rate: 0.9,
 });

@@ -72,6 +72,8 @@ export interface Arithmetic {
   /** Dispatches that prepare the activations. */
   before?(p: MatmulProblem): Stage[];
   scratch?(p: MatmulProblem): Record<string, number>;
+  /** Whether the arithmetic is for these weights of its format; default: for all. */
+  supports?(p: MatmulProblem): true | string;
   /** Bytes of the largest operand. */
   operandBytes(p: MatmulProblem): number;
   /** Multiply-adds of weights and activations relative to dense f32. */
@@ -166,8 +168,11 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       format,
       requires,
       layout,
-      supports: (p, device) =>
-        fits(device, { ...matmulBuffers(p), weights: arithmetic.operandBytes(p), ...arithmetic.scratch?.(p) }),
+      supports(p, device) {
+        const suits = arithmetic.supports?.(p) ?? true;
+        if (suits !== true) return suits;
+        return fits(device, { ...matmulBuffers(p), weights: arithmetic.operandBytes(p), ...arithmetic.scratch?.(p) });
+      },
       stages(p) {
         const { rows, consts } = rowSource(p, arithmetic.channels(p));
         return [

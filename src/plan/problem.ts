@@ -121,3 +121,21 @@ export type Problem = MatmulProblem | PoolProblem | BinaryProblem | ClampProblem
 export function isMatmul(problem: Problem): problem is MatmulProblem {
   return problem.op === 'linear' || problem.op === 'conv2d';
 }
+
+/** Elements of the output: 0 for a batch of none, for which no kernel runs. */
+export function outputSize(p: Problem): number {
+  switch (p.op) {
+    case 'linear':
+    case 'conv2d':
+      return p.M * p.N * p.groups;
+    case 'maxPool2d':
+    case 'averagePool2d':
+      return p.window.batch * p.window.outHeight * p.window.outWidth * p.channels;
+    case 'clamp':
+      return p.size;
+    case 'softmax':
+      return p.rows * p.cols;
+    default:
+      return p.dims.reduce((size, dim) => size * dim, 1);
+  }
+}

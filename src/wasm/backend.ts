@@ -2,7 +2,7 @@ import { wasmVariants } from '../../asm/variants.js';
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
 import { ThinferError } from '../errors.js';
 import type { Weights } from '../formats/format.js';
-import { isMatmul, type MatmulProblem, type Problem } from '../plan/problem.js';
+import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { Heap } from './heap.js';
 import { type LoadedModule, loadModule, type WasmOptions } from './module.js';
@@ -203,6 +203,7 @@ export class WasmBackend implements Backend<WasmVariant> {
 
   async prepare(variant: WasmVariant, problem: Problem, operands?: Operands): Promise<Kernel> {
     this.#assertAlive();
+    if (outputSize(problem) === 0) return new WasmKernel(variant.name, problem, 0, [], () => {});
     const params = variant.params(problem, this.device);
     const fields = HEADER_FIELDS + params.length;
     const job = this.#heap.allocate(fields * 4, `job of ${variant.name}`);
@@ -252,6 +253,7 @@ export class WasmBackend implements Backend<WasmVariant> {
 
   #run({ job, stages }: WasmKernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): void {
     this.#assertAlive();
+    if (stages.length === 0) return;
     const words = this.#heap.words(job, HEADER_FIELDS);
     words[INPUT] = (inputs[0] as WasmBuffer).address;
     words[INPUT2] = inputs.length > 1 ? (inputs[1] as WasmBuffer).address : 0;

@@ -2,7 +2,7 @@ import { webgpuVariants } from '../../kernels/variants.js';
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
 import { describe, ThinferError } from '../errors.js';
 import type { Weights } from '../formats/format.js';
-import { isMatmul, type MatmulProblem, type Problem } from '../plan/problem.js';
+import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
 import { USAGE, WebgpuBuffer, WebgpuMemory } from './memory.js';
@@ -150,7 +150,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.#requireAlive();
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
-    const stages = variant.stages(problem);
+    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;
@@ -167,7 +167,14 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       grid: foldGrid(workgroups, limit),
       params: params && this.memory.upload(new Uint32Array(params), USAGE.uniform, `${variant.name} params`),
     }));
-    return new WebgpuKernel(variant.name, problem, dispatches, operands, variant.scratch?.(problem) ?? {}, this.memory);
+    return new WebgpuKernel(
+      variant.name,
+      problem,
+      dispatches,
+      operands,
+      stages.length ? (variant.scratch?.(problem) ?? {}) : {},
+      this.memory,
+    );
   }
 
   /** Nothing is encoded before `submit`: a pass that is dropped costs nothing. */

@@ -1,9 +1,9 @@
 // The problems that every kernel is tested on: plain descriptions, from which operands are made by seed.
 
-import type { FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
-import { codebook, csr, dense, formatOf, int8, xnor } from '../../src/formats/index.js';
+import type { Format, FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
+import { bcsr, codebook, csr, csrCodebook, csrInt8, formatOf, int2, int4, int8, nm } from '../../src/formats/index.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
-import { errorBound, referenceMatmul } from '../../src/formats/reference.js';
+import { errorBound, exactSums, referenceMatmul } from '../../src/formats/reference.js';
 import {
   referenceBinary,
   referenceClamp,
@@ -48,27 +48,74 @@ function extreme(random: Random, { rows, cols }: MatrixShape): Int8Weights {
   return { format: 'int8', rows, cols, codes, scale: new Float32Array(rows).fill(1), zeroPoint };
 }
 
-/** Ways to make weights, by format; `zero` makes those of any. */
-const MAKERS: Record<FormatName, Record<string, Maker>> = {
-  dense: { random: (random, s) => dense.pack(denseMatrix(random, s.rows, s.cols), s) },
-  csr: {
-    '30 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.3), s),
-    '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s),
-    full: (random, s) => csr.pack(denseMatrix(random, s.rows, s.cols), s),
-  },
+/** Ways to make weights of any format. */
+const COMMON: Record<string, (format: FormatName) => Maker> = {
+  random: (format) => (random, s) => byName(format).pack(denseMatrix(random, s.rows, s.cols), s),
+  sparse: (format) => (random, s) => byName(format).pack(sparseMatrix(random, s.rows, s.cols, 0.25), s),
+};
+
+const groupings = (format: typeof int4 | typeof int2): Record<string, Maker> => ({
+  'zero points': (random, s) =>
+    format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 16, symmetric: false }),
+  'whole rows': (random, s) =>
+    format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: s.cols, symmetric: false }),
+});
+
+/** Further ways, for options that change what a kernel does. */
+const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
+  csr: { '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s) },
   int8: {
-    'per channel': (random, s) => int8.pack(denseMatrix(random, s.rows, s.cols), s),
-    'per channel, zero points': (random, s) => shifted(random, s, true),
+    'zero points': (random, s) => shifted(random, s, true),
     'per tensor': (random, s) => int8.pack(denseMatrix(random, s.rows, s.cols), { ...s, perChannel: false }),
     'per tensor, zero point': (random, s) => shifted(random, s, false),
     extremes: extreme,
   },
   codebook: {
-    '16': (random, s) => codebook.pack(denseMatrix(random, s.rows, s.cols), { ...s, entries: 16 }),
     '256': (random, s) => codebook.pack(denseMatrix(random, s.rows, s.cols), { ...s, entries: 256 }),
+    '256, sparse': (random, s) => codebook.pack(sparseMatrix(random, s.rows, s.cols, 0.25), { ...s, entries: 256 }),
+    '16, int8': (random, s) => codebook.pack(denseMatrix(random, s.rows, s.cols), { ...s, centroids: 'int8' }),
+    '256, int8': (random, s) =>
+      codebook.pack(denseMatrix(random, s.rows, s.cols), { ...s, entries: 256, centroids: 'int8' }),
   },
-  xnor: { random: (random, s) => xnor.pack(denseMatrix(random, s.rows, s.cols), s) },
+  int4: groupings(int4),
+  int2: groupings(int2),
+  bcsr: Object.fromEntries(
+    (
+      [
+        [1, 4],
+        [2, 1],
+        [8, 1],
+      ] as const
+    ).map((block) => [
+      `${block[0]} x ${block[1]}`,
+      (random, s) => bcsr.pack(sparseMatrix(random, s.rows, s.cols, 0.1), { ...s, block }),
+    ]),
+  ),
+  nm: {
+    // Dense weights have more than two non-zeros in four.
+    random: (random, s) => nm.pack(denseMatrix(random, s.rows, s.cols), { ...s, prune: true }),
+    sparse: (random, s) => nm.pack(sparseMatrix(random, s.rows, s.cols, 0.25), { ...s, prune: true }),
+  },
+  csrInt8: {
+    'blocks of 4': (random, s) => csrInt8.pack(sparseMatrix(random, s.rows, s.cols, 0.1), { ...s, blockCols: 4 }),
+  },
+  csrCodebook: {
+    '256': (random, s) => csrCodebook.pack(sparseMatrix(random, s.rows, s.cols, 0.25), { ...s, entries: 256 }),
+  },
 };
+
+const byName = (format: FormatName): Format => formatOf({ format } as Weights);
+
+/** Names of the ways to make weights of a format. */
+export function makersOf(format: FormatName): string[] {
+  return Object.keys({ ...COMMON, ...MAKERS[format] });
+}
+
+function makeWeights(format: FormatName, name: string, random: Random, shape: MatrixShape): Weights {
+  if (name === 'zero') return byName(format).pack(new Float32Array(shape.rows * shape.cols), shape);
+  const make = MAKERS[format]?.[name] ?? COMMON[name](format);
+  return make(random, shape);
+}
 
 /** What activations hold. `integers`: 0 .. 255 and both of them, which int8 quantises without loss. */
 export type Activations = 'normal' | 'zero' | 'positive' | 'negative' | 'extremes' | 'integers';
@@ -97,7 +144,7 @@ function makeActivations(random: Random, length: number, kind: Activations, samp
 /** One linear or conv2d problem as plain data: what a failure prints and a replay starts from. */
 export interface MatmulSpec {
   seed: number;
-  /** A key of the format's makers, or `zero`. */
+  /** How they are made: a name of `makersOf`, or `zero`. */
   weights: string;
   activations: Activations;
   bias: boolean;
@@ -154,12 +201,12 @@ const seedOf = (text: string): number => {
 
 /** The specs of one format: every edge size, every way to make weights, each activation, with and without bias. */
 export function matmulSpecs(format: FormatName): MatmulSpec[] {
-  const makers = Object.keys(MAKERS[format]);
+  const makers = makersOf(format);
   const specs: Omit<MatmulSpec, 'seed'>[] = [];
-  const add = (shape: Pick<MatmulSpec, 'linear' | 'conv'>, rest: Partial<MatmulSpec> = {}) => {
+  const add = (weights: string, shape: Pick<MatmulSpec, 'linear' | 'conv'>, rest: Partial<MatmulSpec> = {}) => {
     const i = specs.length;
     specs.push({
-      weights: makers[i % makers.length],
+      weights,
       activations: 'normal',
       bias: i % 2 === 0,
       activation: ACTIVATIONS[(i >> 1) % ACTIVATIONS.length],
@@ -167,44 +214,46 @@ export function matmulSpecs(format: FormatName): MatmulSpec[] {
       ...rest,
     });
   };
+  const plain = { bias: false, activation: 'none' } as const;
   // Sizes are combined at different paces, so that each meets many others.
   const { M, N, K } = SIZES;
-  for (let i = 0; i < M.length; i++) add({ linear: [M[i], N[(i * 4) % N.length], K[(i * 7 + 3) % K.length]] });
-  for (let i = 0; i < K.length; i++) add({ linear: [i % 3 === 0 ? 1 : 6, N[(i * 2) % N.length], K[i]] });
-  for (const conv of CONVOLUTIONS) add({ conv });
+  for (const [j, weights] of makers.entries()) {
+    for (let i = 0; i < M.length; i++) {
+      add(weights, { linear: [M[i], N[(i * 4 + j) % N.length], K[(i * 7 + 3 + j) % K.length]] });
+    }
+    for (let i = 0; i < K.length; i++) add(weights, { linear: [i % 3 === 0 ? 1 : 6, N[(i * 2 + j) % N.length], K[i]] });
+    for (const conv of CONVOLUTIONS) add(weights, { conv });
+    add(weights, { linear: [0, 5, 7] });
+    add(weights, { linear: [1, 33, 3000] });
+    add(weights, { linear: [70, 130, 300] });
+    for (const activations of ['zero', 'positive', 'negative', 'extremes', 'integers'] as const) {
+      add(weights, { linear: [7, 9, 66] }, { activations, ...plain });
+    }
+  }
+  add('zero', { linear: [7, 9, 34] });
+  add('zero', { conv: CONVOLUTIONS[0] });
   if (format === 'xnor') {
-    for (const conv of CONVOLUTIONS) if (conv.padding) add({ conv: { ...conv, binaryPadding: 'one' } });
+    for (const conv of CONVOLUTIONS) if (conv.padding) add('random', { conv: { ...conv, binaryPadding: 'one' } });
   }
-  const plain = { bias: false, activation: 'none' } as const;
-  add({ linear: [0, 5, 7] });
-  for (const activations of ['zero', 'positive', 'negative', 'extremes', 'integers'] as const) {
-    for (const weights of makers) add({ linear: [7, 9, 66] }, { weights, activations, ...plain });
-  }
-  add({ linear: [7, 9, 34] }, { weights: 'zero' });
-  add({ conv: CONVOLUTIONS[0] }, { weights: 'zero' });
-  add({ linear: [1, 33, 3000] });
-  add({ linear: [70, 130, 300] });
   if (format === 'int8') {
     // The largest K whose sums fit: they come within 12 of 2^31.
-    add({ linear: [2, 9, 33025] }, { weights: 'extremes', activations: 'positive', ...plain });
-    add({ linear: [7, 9, 33025] }, { weights: 'extremes', activations: 'integers', ...plain });
+    add('extremes', { linear: [2, 9, 33025] }, { activations: 'positive', ...plain });
+    add('extremes', { linear: [7, 9, 33025] }, { activations: 'integers', ...plain });
   }
   return specs.map((spec) => ({ seed: seedOf(JSON.stringify(spec)), ...spec }));
 }
 
-/** What random specs of a format are drawn from. */
-export const makersOf = (format: FormatName): string[] => Object.keys(MAKERS[format]);
 export const activationsOf: readonly Activation[] = ACTIVATIONS;
 
 const made = new Map<string, Case>();
 
 /** The case of a spec; the same for every backend and row, so it is made once. */
-export function matmulCase(format: FormatName, spec: MatmulSpec, { keep = true } = {}): Case {
+export function matmulCase(format: FormatName, spec: MatmulSpec): Case {
   const key = `${format} ${JSON.stringify(spec)}`;
   let found = made.get(key);
   if (!found) {
     found = makeMatmul(format, spec);
-    if (keep) made.set(key, found);
+    made.set(key, found);
   }
   return found;
 }
@@ -217,26 +266,28 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
   const shape = conv
     ? { rows: conv.outputs, cols: (taps * conv.channels) / groups }
     : { rows: linear![1], cols: linear![2] };
-  const weights =
-    spec.weights === 'zero'
-      ? formatOf({ format } as Weights).pack(new Float32Array(shape.rows * shape.cols), shape)
-      : MAKERS[format][spec.weights](random, shape);
+  const weights = makeWeights(format, spec.weights, random, shape);
   formatOf(weights).validate(weights);
   const bias = spec.bias ? normals(random, shape.rows) : undefined;
   const options = { ...conv, bias, activation: spec.activation } as Conv2dOptions;
   const problem = conv
     ? conv2dProblem(weightFacts(weights), shape, conv.image, options)
     : linearProblem(weightFacts(weights), shape, linear![0], options);
-  const { window: w, samples } = problem;
-  const x = makeActivations(random, w.batch * w.inHeight * w.inWidth * problem.channels, spec.activations, samples);
+  const { window, samples } = problem;
+  const x = makeActivations(
+    random,
+    window.batch * window.inHeight * window.inWidth * problem.channels,
+    spec.activations,
+    samples,
+  );
   const { y, sums, magnitude } = referenceMatmul(weights, problem, x, bias);
   const rows = groups * problem.N;
-  if (format !== 'int8' && format !== 'xnor') {
+  if (!exactSums(problem.weights)) {
     return { problem, weights, bias, inputs: [x], expected: y, bound: (i) => errorBound(problem, magnitude[i]) };
   }
-  // Sums are exact: only the scaling and the bias round, a few times and relative to the sum itself.
+  // Only the scaling and the bias round, a few times and relative to the sum itself.
   const { rowScale } = formatOf(weights).decode(weights);
-  const { sampleScale } = formatOf(weights).decodeActivations(x, samples);
+  const { sampleScale } = formatOf(weights).decodeActivations(x, samples, weights);
   const lossless = spec.activations === 'integers' && spec.weights === 'extremes' && problem.K < 255;
   const bound = (i: number) => {
     if (lossless) return 0;

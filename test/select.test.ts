@@ -1,0 +1,508 @@
+// Selection, pinned: which row each table offers for a problem on a device. A change of a cost model or a new row
+// shows here as a changed name; if the new choice was measured to be better, change the table.
+import usdotBase64 from 'thinfer:wasm/a-usdot';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { wasmVariants } from '../asm/variants.js';
+import { webgpuVariants } from '../kernels/variants.js';
+import { ThinferError } from '../src/errors.js';
+import type { Weights } from '../src/formats/format.js';
+import { formatOf } from '../src/formats/index.js';
+import { type Conv2dOptions, conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
+import type { MatmulProblem, Problem, WeightFacts } from '../src/plan/problem.js';
+import { type Offer, rowsFor, select } from '../src/plan/select.js';
+import type { Device, VariantBase } from '../src/plan/variant.js';
+import { createWasmBackend, probeEngine, type WasmOptions } from '../src/wasm/index.js';
+import { requireCapability } from './support/capability.js';
+
+const made = new Map<string, WeightFacts>();
+
+/**
+ * Facts of weights of a format, all one value, or with the given part of non-zeros.
+ * @param kind a format's name and, after a space, what sets it apart: `csr 10%`, `codebook 256`
+ */
+function facts(kind: string, rows: number, cols: number): WeightFacts {
+  const key = `${kind} ${rows}x${cols}`;
+  let found = made.get(key);
+  if (!found) {
+    const [format, detail = ''] = kind.split(' ');
+    const every = detail.endsWith('%') ? 100 / Number.parseFloat(detail) : 1;
+    const values = Float32Array.from({ length: rows * cols }, (_, i) => (i % every === 0 ? 1 : 0));
+    const options = { rows, cols, ...(format === 'codebook' && { entries: Number(detail) }) };
+    found = weightFacts(formatOf({ format } as Weights).pack(values, options));
+    made.set(key, found);
+  }
+  return found;
+}
+
+function linear(format: string, M: number, N: number, K: number): MatmulProblem {
+  return linearProblem(facts(format, N, K), { rows: N, cols: K }, M, {});
+}
+
+function conv(format: string, size: number, channels: number, outputs: number, options: Conv2dOptions): MatmulProblem {
+  const taps = (options.kernel as number) ** 2;
+  const shape = { rows: outputs, cols: (taps * channels) / (options.groups ?? 1) };
+  return conv2dProblem(facts(format, shape.rows, shape.cols), shape, [1, size, size], { padding: 'same', ...options });
+}
+
+const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
+  '1x1024x1024': (format) => linear(format, 1, 1024, 1024),
+  '8x1024x1024': (format) => linear(format, 8, 1024, 1024),
+  '128x768x3072': (format) => linear(format, 128, 3072, 768),
+  '10x10x10': (format) => linear(format, 10, 10, 10),
+  'conv 3x3 64c 56x56': (format) => conv(format, 56, 64, 64, { kernel: 3 }),
+  'conv 1x1 256>1024 14x14': (format) => conv(format, 14, 256, 1024, { kernel: 1 }),
+  'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
+};
+const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
+
+/** A discrete GPU as WebGPU shows it. */
+const gpu = (features: string[]): Device => ({
+  backend: 'webgpu',
+  label: 'a discrete GPU',
+  features: new Set(features),
+  macsPerNs: 2000,
+  bytesPerNs: 200,
+  dispatchMs: 0.008,
+  runMs: 1.5,
+  limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+});
+
+/** The device of a WASM module, as it is on x64 wherever the tests run. */
+async function wasm(options: WasmOptions): Promise<Device> {
+  const backend = await createWasmBackend(options);
+  const { device } = backend;
+  backend.free();
+  return { ...device, features: new Set([...device.features, 'x86']) };
+}
+
+const bytes = Uint8Array.from(atob(usdotBase64), (char) => char.charCodeAt(0));
+const relaxed = requireCapability('relaxed SIMD', probeEngine().relaxedSimd, 'this engine has none');
+const offers: Record<string, Offer> = {
+  ...(relaxed && {
+    'wasm A': { device: await wasm({ module: 'A', bytes, dot: 'usdot' }), variants: wasmVariants },
+    'wasm B': { device: await wasm({ module: 'B' }), variants: wasmVariants },
+  }),
+  'wasm C': { device: await wasm({ module: 'C' }), variants: wasmVariants },
+  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups']), variants: webgpuVariants },
+};
+
+/** By device and kind of weights: the row for each of PROBLEMS, in order. */
+const PINNED: Record<string, Record<string, string[]>> = {
+  'wasm A': {
+    dense: [
+      'dense_gemv_1x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_depthwise_4x4',
+    ],
+    'csr 50%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 10%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 2%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    int8: [
+      'int8_gemv_1x8_k4_dot',
+      'int8_gemm_6x8_k4_dot',
+      'int8_gemm_6x8_k4_dot',
+      'int8_gemv_1x8_k4_dot',
+      'int8_gemm_6x8_k4_dot',
+      'int8_gemm_6x8_k4_dot',
+      'int8_gemm_6x8_k4_dot',
+    ],
+    'codebook 16': [
+      'codebook16_gemv_1x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+    ],
+    'codebook 256': [
+      'codebook256_gemv_1x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+    ],
+    xnor: [
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+    ],
+  },
+  'wasm B': {
+    dense: [
+      'dense_gemv_1x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_gemm_6x8',
+      'dense_depthwise_4x4',
+    ],
+    'csr 50%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 10%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 2%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    int8: [
+      'int8_gemv_1x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemv_1x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+    ],
+    'codebook 16': [
+      'codebook16_gemv_1x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+      'codebook16_gemm_6x8',
+    ],
+    'codebook 256': [
+      'codebook256_gemv_1x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+      'codebook256_gemm_6x8',
+    ],
+    xnor: [
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+    ],
+  },
+  'wasm C': {
+    dense: [
+      'dense_gemv_1x8',
+      'dense_gemm_4x8',
+      'dense_gemm_4x8',
+      'dense_gemm_4x8',
+      'dense_gemm_4x8',
+      'dense_gemm_4x8',
+      'dense_depthwise_4x4',
+    ],
+    'csr 50%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 10%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    'csr 2%': [
+      'csr_gemv_1x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_16x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+      'csr_spmm_48x1',
+    ],
+    int8: [
+      'int8_gemv_1x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemv_1x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+      'int8_gemm_4x8_k2',
+    ],
+    'codebook 16': [
+      'codebook16_gemv_1x8',
+      'codebook16_gemm_4x8',
+      'codebook16_gemm_4x8',
+      'codebook16_gemm_4x8',
+      'codebook16_gemm_4x8',
+      'codebook16_gemm_4x8',
+      'codebook16_gemm_4x8',
+    ],
+    'codebook 256': [
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+      'codebook256_gemm_4x8',
+    ],
+    xnor: [
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+      'xnor_bgemm_4x32_lut',
+    ],
+  },
+  webgpu: {
+    dense: [
+      'dense_gemv_1x4_wgsl',
+      'dense_gemv_4x4_wgsl',
+      'dense_gemm_32x32_k32_wgsl',
+      'dense_gemv_1x4_wgsl',
+      'dense_gemm_32x32_k32_wgsl',
+      'dense_gemm_32x32_k32_wgsl',
+      'dense_direct_1x1_wgsl',
+    ],
+    'csr 50%': [
+      'csr_gemv_1x4_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_spmm_256x1_wgsl',
+    ],
+    'csr 10%': [
+      'csr_gemv_1x4_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_gemv_1x4_wgsl',
+    ],
+    'csr 2%': [
+      'csr_gemv_1x4_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_gemv_1x4_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_spmm_256x1_wgsl',
+      'csr_gemv_1x4_wgsl',
+    ],
+    int8: [
+      'int8_gemv_1x4_dot4',
+      'int8_gemv_4x4_dot4',
+      'int8_gemm_32x32_k32_dot4',
+      'int8_gemv_1x4_dot4',
+      'int8_gemm_32x32_k32_dot4',
+      'int8_gemm_32x32_k32_dot4',
+      'int8_direct_1x1_dot4',
+    ],
+    'codebook 16': [
+      'codebook_gemv_1x4_wgsl',
+      'codebook_gemv_4x4_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_gemv_1x4_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_direct_1x1_wgsl',
+    ],
+    'codebook 256': [
+      'codebook_gemv_1x4_wgsl',
+      'codebook_gemv_4x4_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_gemv_1x4_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_gemm_32x32_k32_wgsl',
+      'codebook_direct_1x1_wgsl',
+    ],
+    xnor: [
+      'xnor_gemv_1x4_popcount',
+      'xnor_gemv_4x4_popcount',
+      'xnor_gemm_32x32_k32_popcount',
+      'xnor_gemv_1x4_popcount',
+      'xnor_gemm_32x32_k32_popcount',
+      'xnor_gemm_32x32_k32_popcount',
+      'xnor_direct_1x1_popcount',
+    ],
+  },
+};
+
+const test = suite('select');
+
+for (const [device, offer] of Object.entries(offers)) {
+  test(`the pinned choices on ${device}`, () => {
+    const changed: string[] = [];
+    for (const kind of KINDS) {
+      const chosen = Object.values(PROBLEMS).map((make) => select(make(kind), [offer]).variant.name);
+      if (String(chosen) !== String(PINNED[device]?.[kind])) {
+        changed.push(`'${kind}': ['${chosen.join("', '")}'],`);
+      }
+    }
+    assert.is(changed.length, 0, `${device} now chooses\n      ${changed.join('\n      ')}`);
+  });
+}
+
+const table = Object.values(offers);
+
+/** A problem for each operator and format that any table has a row for. */
+const everyProblem: Problem[] = [
+  ...KINDS.flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
+  { op: 'clamp', size: 1000, clamp: [0, 6] },
+  { op: 'softmax', rows: 10, cols: 100 },
+  { op: 'transpose', dims: [2, 3, 4], perm: [2, 0, 1] },
+  { op: 'add', dims: [4, 5], aStrides: [5, 1], bStrides: [0, 1], clamp: [0, Infinity] },
+];
+
+const runnable = ({ device, variants }: Offer, p: Problem): VariantBase[] =>
+  rowsFor(variants, p).filter(
+    (row) =>
+      (row.requires ?? []).every((feature) => device.features.has(feature)) &&
+      (row.supports?.(p as never, device) ?? true) === true,
+  );
+
+test('chooses the lowest predicted time among rows that can run, and explains the others', () => {
+  for (const p of everyProblem) {
+    const { variant, device, candidates } = select(p, table);
+    const able = table.flatMap((offer) => runnable(offer, p).map((row) => ({ row, device: offer.device })));
+    const times = able.map(({ row, device }) => row.cost(p as never, device) + device.runMs);
+    assert.is(variant.cost(p as never, device) + device.runMs, Math.min(...times));
+    assert.is(
+      candidates.length,
+      table.reduce((sum, { variants }) => sum + rowsFor(variants, p).length, 0),
+    );
+    assert.is(candidates.filter(({ chosen }) => chosen).length, 1);
+    assert.ok(candidates.every(({ reason }) => reason !== ''));
+    assert.equal(
+      candidates.map(({ predictedMs }) => predictedMs),
+      candidates.map(({ predictedMs }) => predictedMs).sort((a, b) => a - b),
+    );
+  }
+});
+
+test('gives small work to WASM and large work to a GPU', () => {
+  const both = [offers['wasm C'], offers.webgpu];
+  assert.is(select(linear('dense', 1, 64, 64), both).device.backend, 'wasm');
+  assert.is(select(linear('dense', 512, 4096, 4096), both).device.backend, 'webgpu');
+});
+
+test('takes a row by name, wherever it can run', () => {
+  for (const offer of table) {
+    for (const p of everyProblem) {
+      for (const row of runnable(offer, p)) {
+        const { variant, candidates } = select(p, [offer], { force: row.name });
+        assert.is(variant, row);
+        assert.is(candidates.find(({ chosen }) => chosen)?.reason, 'forced by name');
+      }
+    }
+  }
+});
+
+/** The error of a call that must throw one of ours. */
+function refused(call: () => unknown): ThinferError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof ThinferError) return error;
+    throw error;
+  }
+  throw new Error('expected a ThinferError, nothing was thrown');
+}
+
+test('says why no row can run', () => {
+  const bare: Device = { ...offers['wasm C'].device, features: new Set() };
+  const never = wasmVariants.map((row) => ({ ...row, supports: () => `not today, says ${row.name}` }));
+  const p = linear('int8', 4, 32, 32);
+  const error = refused(() => select(p, [{ device: bare, variants: never }], { place: 'linear' }));
+  assert.is(error.code, 'no-kernel');
+  assert.is(error.place, 'linear');
+  const rows = rowsFor(wasmVariants, p);
+  assert.ok(rows.length > 1);
+  for (const { name, requires = [] } of rows) {
+    const why = requires.length > 0 ? `needs ${requires.join(', ')}` : `not today, says ${name}`;
+    assert.ok(error.message.includes(`${name} (${why})`), `${error.message} names ${name} and why`);
+  }
+  assert.is(refused(() => select(p, [])).code, 'no-kernel');
+});
+
+test('refuses a name that is not there', () => {
+  const p = linear('dense', 4, 32, 32);
+  const error = refused(() => select(p, table, { force: 'dense_gemm_1000x1000' }));
+  assert.is(error.code, 'no-kernel');
+  assert.match(error.message, 'dense_gemm_1000x1000');
+  // A row of another format is no better.
+  const foreign = rowsFor(wasmVariants, linear('csr 10%', 4, 32, 32))[0].name;
+  assert.is(refused(() => select(p, table, { force: foreign })).code, 'no-kernel');
+});
+
+test('is pure', () => {
+  for (const p of everyProblem) {
+    const before = JSON.stringify(p);
+    const first = select(p, table);
+    const second = select(p, table);
+    assert.is(first.variant, second.variant);
+    assert.equal(first.candidates, second.candidates);
+    assert.is(JSON.stringify(p), before);
+  }
+});
+
+test.run();
