@@ -1,11 +1,14 @@
 export type { Backend } from './backend.js';
 export { type ErrorCode, ThinferError } from './errors.js';
+export type { BinaryWeights } from './formats/binary.js';
 export type { CodebookWeights } from './formats/codebook.js';
 export type { CsrWeights } from './formats/csr.js';
 export type { DenseWeights } from './formats/dense.js';
 export type { FormatName, MatrixShape, Weights } from './formats/format.js';
-export { codebook, csr, dense, formats, int8, xnor } from './formats/index.js';
+export type { Int2Weights, Int4Weights } from './formats/grouped.js';
+export { binary, codebook, csr, dense, formats, int2, int4, int8, ternary, xnor } from './formats/index.js';
 export type { Int8Weights } from './formats/int8.js';
+export type { TernaryWeights } from './formats/ternary.js';
 export type { XnorWeights } from './formats/xnor.js';
 export type { Pair, WindowOptions } from './layers/geometry.js';
 export type { Layer } from './layers/layer.js';

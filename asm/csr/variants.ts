@@ -2,8 +2,8 @@ import type { CsrWeights } from '../../src/formats/csr.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import { matmulParams, predictMs, roundUp, row, tapsOf, type WasmLayout } from '../../src/wasm/variant.js';
 
-/** Longest block of K: a strip of 48 is then 55 kB, of which a core's L1 and a little of its L2 keep all. */
-const LONGEST_BLOCK = 288;
+/** Longest block of K: a strip of 48 is then 37 kB, about a core's L1. */
+const LONGEST_BLOCK = 192;
 
 /** Columns of a block: K cut evenly. */
 const blockOf = (K: number): number => roundUp(Math.ceil(K / Math.ceil(K / LONGEST_BLOCK)), 4);

@@ -1,5 +1,5 @@
 import { describe, ThinferError } from '../errors.js';
-import { codebook, csr, dense, int8, type Weights, xnor } from '../formats/index.js';
+import { binary, codebook, csr, dense, int2, int4, int8, ternary, type Weights, xnor } from '../formats/index.js';
 import { denseValues, type Graph, isLayer, type LayerNode, type Node } from './ir.js';
 
 /** How the weights of one layer are packed. */
@@ -8,7 +8,10 @@ export type WeightSpec =
   /** Weights with |w| <= threshold are dropped. Default 0. */
   | { format: 'csr'; threshold?: number }
   | { format: 'int8'; perChannel?: boolean; symmetric?: boolean }
-  | { format: 'codebook'; entries?: 16 | 256 }
+  /** `groupSize` consecutive columns share a scale: a power of two in 16..256, default 32. */
+  | { format: 'int4' | 'int2'; groupSize?: number; symmetric?: boolean }
+  | { format: 'codebook'; entries?: 16 | 256; centroids?: 'f32' | 'int8' }
+  | { format: 'ternary' | 'binary' }
   /** Binarises the weights and the layer's input too. */
   | { format: 'xnor'; binaryPadding?: 'zero' | 'one' };
 
@@ -20,9 +23,9 @@ export type WeightsSpec = 'auto' | Readonly<Record<string, WeightSpec>>;
 
 /**
  * `auto` stores a layer as csr from this share of non-zeros downwards. Measured on WASM with the convolutions of
- * fashion_pruned90: csr is faster at 0.36 and no better than dense at 0.43.
+ * fashion_pruned90: at 0.43, csr takes 0.7 of dense's time in module B and 0.65 in module C.
  */
-export const SPARSE_DENSITY = 0.4;
+export const SPARSE_DENSITY = 0.5;
 /** `auto` leaves layers with shorter rows dense: the loop over a row must be worth its start. */
 export const SPARSE_MIN_COLS = 64;
 
@@ -43,15 +46,24 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
       return csr.pack(values, { rows, cols, threshold: spec.threshold });
     case 'int8':
       return int8.pack(values, { rows, cols, perChannel: spec.perChannel, symmetric: spec.symmetric });
+    case 'int4':
+    case 'int2': {
+      const { groupSize, symmetric } = spec;
+      return { int4, int2 }[spec.format].pack(values, { rows, cols, groupSize, symmetric });
+    }
     case 'codebook':
-      return codebook.pack(values, { rows, cols, entries: spec.entries });
+      return codebook.pack(values, { rows, cols, entries: spec.entries, centroids: spec.centroids });
+    case 'ternary':
+      return ternary.pack(values, { rows, cols });
+    case 'binary':
+      return binary.pack(values, { rows, cols });
     case 'xnor':
       return xnor.pack(values, { rows, cols });
     default:
       throw new ThinferError({
         code: 'bad-argument',
         place: 'weights.format',
-        expected: 'dense, csr, int8, codebook or xnor',
+        expected: 'dense, csr, int8, int4, int2, codebook, ternary, binary or xnor',
         got: describe((spec as { format: unknown }).format),
       });
   }

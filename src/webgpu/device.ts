@@ -66,7 +66,9 @@ async function findGpu(): Promise<GPU | string> {
   // Not a literal, so that bundlers leave the optional package alone.
   const optional = 'webgpu';
   try {
-    const { create } = (await import(optional)) as { create(options: string[]): GPU };
+    const { create } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ optional)) as {
+      create(options: string[]): GPU;
+    };
     dawn ??= create([DAWN_OPTION]);
     return dawn;
   } catch {
