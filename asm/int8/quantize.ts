@@ -1,9 +1,9 @@
 import { MatmulJob } from '../shared/job';
 
 // 8-bit codes of activations, one scale and zero point a sample: quantizeSample in src/formats/activations.ts, whose
-// answer every backend gives to the last bit. Shared scratch: samples [16 bytes each], then codes [samples][size].
+// answer every backend gives to the last bit. Where the dot is signed, codes and zero points are stored 128 less. Shared scratch: samples [16 bytes each], then codes [samples][size].
 
-/** What the products need to know of a sample; `sum` is unused for conv2d. */
+/** What the products need to know of a sample. */
 @unmanaged
 export class Sample {
   inverse: f32;
@@ -52,6 +52,8 @@ function code4(from: usize, inverse: v128, zeroPoint: v128): v128 {
 /** Tiles are samples. */
 export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   const size = job.sampleSize;
+  const flip = <i32>job.dotFlip;
+  const flips = i8x16.splat(<i8>flip);
   for (let s = begin; s < end; s++) {
     const from = job.input + <usize>s * size * 4;
     const to = codesAt(job) + <usize>s * size;
@@ -84,13 +86,14 @@ export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usi
       const at = from + i * 4;
       const a = i16x8.narrow_i32x4_s(code4(at, inverse, zeroPoint), code4(at + 16, inverse, zeroPoint));
       const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, zeroPoint), code4(at + 48, inverse, zeroPoint));
-      v128.store(to + i, i8x16.narrow_i16x8_u(a, b));
+      v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
     }
     for (; i < size; i++) {
       // The comparison makes NaN 0, as trunc_sat does above; its scale is NaN already.
       const scaled = nearest<f32>(f32.load(from + i * 4) * sample.inverse);
       const code = (scaled == scaled ? <i32>scaled : 0) + sample.zeroPoint;
-      store<u8>(to + i, <u8>max(min(code, 255), 0));
+      store<u8>(to + i, <u8>(max(min(code, 255), 0) ^ flip));
     }
+    sample.zeroPoint -= flip;
   }
 }

@@ -1,7 +1,7 @@
 import { codesAt, sampleAt } from '../int8/quantize';
 import { storeRow } from './gemm_f32';
 import { MatmulJob } from './job';
-import { gatherRows, tapCount } from './rows';
+import { gatherRows, packRows4, packRows6, tapCount } from './rows';
 import { clamp, madd } from './simd';
 
 // C = clamp(scaleA[sample] * sum over groups g of scaleW[g, n] * S[g] + bias[n]), where S[g] = sum over k in the group
@@ -27,9 +27,9 @@ const MR: u32 = MODULE == 0 ? 6 : 4;
 @unmanaged
 class RowFacts {
   scale: f32;
-  /** As the packed bytes count: 128 less where the dot is signed. 0 for k2, whose rows have it removed. */
+  /** As the packed bytes count. 0 for k2, whose rows have it removed. */
   zeroPoint: i32;
-  /** Sum of (a - zeroA) over all K, for weight zero points. */
+  /** Sum of (a - zeroA) over all K, where weights have zero points. */
   centred: i32;
   reserved: u32;
 }
@@ -38,103 +38,62 @@ const FACTS: usize = 16;
 
 // ---- rows of A ----
 
-/** Sum of the bytes from .. from + bytes - 1 (a multiple of 16). */
-function sumBytes(from: usize, bytes: usize, signed: bool): i32 {
-  let sums = i32x4.splat(0);
-  for (const end = from + bytes; from < end; from += 16) {
-    const x = v128.load(from);
-    const pairs = signed ? i16x8.extadd_pairwise_i8x16_s(x) : i16x8.extadd_pairwise_i8x16_u(x);
-    sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(pairs));
-  }
-  return i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2)
-    + i32x4.extract_lane(sums, 3);
+/** Sum of 32-bit lanes. */
+function sumLanes(x: v128): i32 {
+  return i32x4.extract_lane(x, 0) + i32x4.extract_lane(x, 1) + i32x4.extract_lane(x, 2) + i32x4.extract_lane(x, 3);
 }
 
-/** Codes of row m of a group of channels, contiguous: zeroA in the padding of the image, 16 bytes of `past` after K. */
-function flatCodes(job: MatmulJob, m: u32, group: u32, pointers: usize, past: u8, to: usize): void {
+/** Sum of the bytes, or 16-bit integers, from .. end - 1; zeros follow up to a multiple of 16 bytes. */
+function sumRow(from: usize, end: usize, pairs: bool, signed: bool): i32 {
+  let sums = i32x4.splat(0);
+  for (; from < end; from += 16) {
+    let x = v128.load(from);
+    if (!pairs) x = signed ? i16x8.extadd_pairwise_i8x16_s(x) : i16x8.extadd_pairwise_i8x16_u(x);
+    sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(x));
+  }
+  return sumLanes(sums);
+}
+
+/**
+ * Row m of A, contiguous, from the pointers of its taps, `stride` bytes apart: bytes, zeroA in the padding of the image;
+ * or 16-bit integers with zeroA removed. Zeros up to a multiple of 16 codes follow.
+ */
+function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, pairs: bool, zeros: bool, to: usize,
+  facts: RowFacts): void {
   const taps = tapCount(job);
   const channels = job.channels / job.groups;
-  const zero = <u8>sampleAt(job, m / job.rowsPerSample).zeroPoint;
-  gatherRows(job, codesAt(job), 1, job.channels, group * channels, m, 1, 0, pointers);
+  const sample = sampleAt(job, m / job.rowsPerSample);
+  const zeroPoint = sample.zeroPoint;
+  const zero = i16x8.splat(<i16>zeroPoint);
+  const start = to;
+  facts.scale = sample.scale;
+  facts.zeroPoint = pairs ? 0 : zeroPoint;
   for (let tap: u32 = 0; tap < taps; tap++) {
-    const from = load<usize>(pointers + tap * sizeof<usize>());
-    if (from == 0) memory.fill(to, zero, channels);
-    else if (channels & 15) memory.copy(to, from, channels);
-    else {
-      for (let c: u32 = 0; c < channels; c += 16) v128.store(to + c, v128.load(from + c));
+    const from = load<usize>(pointers + tap * stride);
+    let c: u32 = 0;
+    if (pairs) {
+      if (from == 0) {
+        memory.fill(to, 0, channels * 2);
+      } else {
+        for (; c + 8 <= channels; c += 8) v128.store(to + c * 2, i16x8.sub(v128.load8x8_u(from + c), zero));
+        for (; c < channels; c++) store<i16>(to + c * 2, <i16>(<i32>load<u8>(from + c) - zeroPoint));
+      }
+      to += channels * 2;
+    } else {
+      if (from == 0) {
+        memory.fill(to, <u8>zeroPoint, channels);
+      } else {
+        for (; c + 16 <= channels; c += 16) v128.store(to + c, v128.load(from + c));
+        for (; c < channels; c++) store<u8>(to + c, load<u8>(from + c));
+      }
+      to += channels;
     }
-    to += channels;
   }
-  v128.store(to, i8x16.splat(past));
-}
-
-/** Row m as bytes, for the dot or maddubs: four of K to every `stride` bytes of `to`. */
-function packBytes(job: MatmulJob, m: u32, group: u32, pointers: usize, flat: usize, stride: usize, to: usize,
-  facts: RowFacts): void {
-  flatCodes(job, m, group, pointers, 0, flat);
-  const flip = job.dotFlip;
-  const K = job.K, steps = job.steps;
-  const bytes = (<usize>K + 15) & ~15;
-  if (flip) {
-    const flips = i8x16.splat(<i8>flip);
-    for (let at = flat; at < flat + bytes; at += 16) v128.store(at, v128.xor(v128.load(at), flips));
-    v128.store(flat + K, i8x16.splat(0));
-  }
-  const sample = sampleAt(job, m / job.rowsPerSample);
-  facts.scale = sample.scale;
-  facts.zeroPoint = sample.zeroPoint - <i32>flip;
-  facts.centred = sumBytes(flat, bytes, flip != 0) - <i32>K * facts.zeroPoint;
-  const whole = flat + (<usize>steps & ~3) * 4, end = flat + <usize>steps * 4;
-  while (flat < whole) {
-    const x = v128.load(flat);
-    v128.store32_lane(to, x, 0);
-    v128.store32_lane(to + stride, x, 1);
-    v128.store32_lane(to + 2 * stride, x, 2);
-    v128.store32_lane(to + 3 * stride, x, 3);
-    flat += 16;
-    to += 4 * stride;
-  }
-  while (flat < end) {
-    store<u32>(to, load<u32>(flat));
-    flat += 4;
-    to += stride;
-  }
-}
-
-/** Row m as 16-bit pairs with zeroA removed, so that what lies past K is 0: a pair to every `stride` bytes of `to`. */
-function packPairs(job: MatmulJob, m: u32, group: u32, pointers: usize, flat: usize, stride: usize, to: usize,
-  facts: RowFacts): void {
-  const sample = sampleAt(job, m / job.rowsPerSample);
-  flatCodes(job, m, group, pointers, <u8>sample.zeroPoint, flat);
-  const bytes = (<usize>job.K + 15) & ~15;
-  facts.scale = sample.scale;
-  facts.zeroPoint = 0;
-  facts.centred = sumBytes(flat, bytes, false) - <i32>bytes * sample.zeroPoint;
-  const zero = i16x8.splat(<i16>sample.zeroPoint);
-  const steps = job.steps;
-  const whole = flat + (<usize>steps & ~1) * 4;
-  while (flat < whole) {
-    const x = i16x8.sub(v128.load8x8_u(flat), zero);
-    v128.store32_lane(to, x, 0);
-    v128.store32_lane(to + stride, x, 1);
-    v128.store32_lane(to + 2 * stride, x, 2);
-    v128.store32_lane(to + 3 * stride, x, 3);
-    flat += 8;
-    to += 4 * stride;
-  }
-  if (steps & 1) {
-    const x = i16x8.sub(v128.load8x8_u(flat), zero);
-    v128.store32_lane(to, x, 0);
-    v128.store32_lane(to + stride, x, 1);
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function packRow(job: MatmulJob, m: u32, group: u32, pairs: bool, pointers: usize, flat: usize, stride: usize,
-  to: usize, facts: usize): void {
-  if (pairs) packPairs(job, m, group, pointers, flat, stride, to, changetype<RowFacts>(facts));
-  else packBytes(job, m, group, pointers, flat, stride, to, changetype<RowFacts>(facts));
+  v128.store(to, i8x16.splat(0), 0);
+  v128.store(to, i8x16.splat(0), 16);
+  if (!zeros) return;
+  const sum = sumRow(start, to, pairs, job.dotFlip != 0);
+  facts.centred = sum - <i32>job.K * facts.zeroPoint;
 }
 
 // ---- tiles: i32 sums [MR][8] of `steps` steps, stored at `to` ----
@@ -422,41 +381,50 @@ function finishRow(job: MatmulJob, partial: usize, scale: f32, bias: usize, to: 
  * Tiles are blocks of `rowBlock` rows, group of channels after group of channels.
  * @param pairs multiply 16-bit pairs (module C always does; never module A)
  * @param zeros w3 holds zero points that the source did not remove
- * Scratch: pointers [taps], one flat row, facts [rowBlock], sums and partial results [MR][8] each, A panels, B panel
- * as bytes, B panel as pairs.
+ * Scratch: pointers [taps][MR], pointers [MR] to flat rows, the rows, facts [rowBlock], sums and partial results [MR][8]
+ * each, A panels, B panel as bytes, B panel as pairs.
  */
 export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
   zeros: bool): void {
   const N = job.N, M = job.M, rowBlock = job.rowBlock, steps = job.steps;
   const panels = job.paddedN / NR;
+  const groupChannels = job.channels / job.groups;
   const mTiles = (M + rowBlock - 1) / rowBlock;
   const rowBytes = <usize>job.groups * N * 4;
   const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
   const stepBytes: usize = pairs ? MR * 8 : MR * 4;
+  const flatBytes = <usize>steps * (pairs ? 8 : 4) + 64;
+  // Widening removes the weights' zero points; bytes leave them to the epilogue, which needs each row's sum.
+  const sumRows = zeros && !pairs && job.weightZeros != 0;
   const pointers = scratch;
-  const flat = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
-  const facts = (flat + <usize>steps * 4 + 64 + 63) & ~63;
+  const flatPointers = pointers + tapCount(job) * MR * sizeof<usize>();
+  const flats = (flatPointers + MR * sizeof<usize>() + 63) & ~63;
+  const facts = flats + MR * flatBytes;
   const sums = (facts + rowBlock * FACTS + 63) & ~63;
   const partial = sums + MR * NR * 4;
   const aPanels = (partial + MR * NR * 4 + 63) & ~63;
   const aPanelBytes = <usize>steps * stepBytes;
   const bytePanel = (aPanels + <usize>(rowBlock / MR) * aPanelBytes + 63) & ~63;
   const pairPanel = bytePanel + <usize>steps * 32;
+  for (let i: u32 = 0; i < MR; i++) store<usize>(flatPointers + i * sizeof<usize>(), flats + i * flatBytes);
   for (let tile = begin; tile < end; tile++) {
     const group = tile / mTiles;
     const m0 = (tile % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
     for (let r: u32 = 0; r < rows; r += MR) {
+      gatherRows(job, codesAt(job), 1, job.channels, group * groupChannels, m0 + r, MR, 0, pointers);
       for (let i: u32 = 0; i < MR; i++) {
-        const m = min(m0 + r + i, M - 1);
-        const to = aPanels + <usize>(r / MR) * aPanelBytes + i * 4;
-        packRow(job, m, group, pairs, pointers, flat, MR * 4, to, facts + (r + i) * FACTS);
+        flatRow(job, min(m0 + r + i, M - 1), pointers + i * sizeof<usize>(), MR * sizeof<usize>(), pairs, sumRows,
+          flats + i * flatBytes, changetype<RowFacts>(facts + (r + i) * FACTS));
       }
+      const to = aPanels + <usize>(r / MR) * aPanelBytes;
+      if (MR == 6) packRows6(flatPointers, 1, steps, to);
+      else packRows4(flatPointers, 1, pairs ? 2 * steps : steps, to);
     }
     for (let p: u32 = 0; p < panels; p++) {
       const n = p * NR;
       const panel = group * panels + p;
-      const zeroW = zeros ? job.w3 + <usize>panel * 32 : 0;
+      const zeroW = zeros && job.weightZeros ? job.w3 + <usize>panel * 32 : 0;
       let b = source(job, panel, 0, steps, bytePanel);
       if (pairs) {
         widenPanel(b, steps, zeroW, pairPanel);
@@ -497,18 +465,19 @@ const GEMV_STEPS: u32 = 128;
 
 /**
  * Few rows: tiles are panels of 8 channels. Each row's codes are packed once a call, all rows walk a decoded piece.
- * Scratch: pointers [taps], flat row, facts [M], sums [8], partial results [M][8], rows [M], panel as bytes.
+ * Scratch: pointers [taps], facts [M], sums [8], partial results [M][8], rows [M], panel as bytes.
  */
 export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
   zeros: bool): void {
   const N = job.N, M = job.M, steps = job.steps;
   const panels = job.paddedN / NR;
+  const groupChannels = job.channels / job.groups;
   const rowBytes = <usize>job.groups * N * 4;
   const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
   const stepBytes: usize = pairs ? 8 : 4;
+  const hasZeros = zeros && job.weightZeros != 0;
   const pointers = scratch;
-  const flat = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
-  const facts = (flat + <usize>steps * 4 + 64 + 63) & ~63;
+  const facts = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
   const sums = (facts + M * FACTS + 63) & ~63;
   const partials = sums + 64;
   const rows = partials + M * 32;
@@ -519,12 +488,14 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
     const group = panel / panels;
     if (group != packed) {
       for (let m: u32 = 0; m < M; m++) {
-        packRow(job, m, group, pairs, pointers, flat, 4, rows + m * rowStride, facts + m * FACTS);
+        gatherRows(job, codesAt(job), 1, job.channels, group * groupChannels, m, 1, 0, pointers);
+        flatRow(job, m, pointers, sizeof<usize>(), pairs, hasZeros, rows + m * rowStride,
+          changetype<RowFacts>(facts + m * FACTS));
       }
       packed = group;
     }
     const n = (panel % panels) * NR;
-    const zeroW = zeros ? job.w3 + <usize>panel * 32 : 0;
+    const zeroW = hasZeros ? job.w3 + <usize>panel * 32 : 0;
     const scales = job.w1 + <usize>panel * scaleGroups * 32;
     const sumsOfW = job.w2 + <usize>panel * scaleGroups * 32;
     for (let g: u32 = 0; g < scaleGroups; g++) {

@@ -59,6 +59,8 @@ export class MatmulJob extends Job {
   steps: u32;
   groupSteps: u32;
   scaleGroups: u32;
-  /** Steps whose 16-bit sums can't overflow. */
+  /** Steps whose 16-bit sums can't overflow; csr: columns of a block. */
   chunk: u32;
+  /** Whether some weight zero point in w3 is not 0. */
+  weightZeros: u32;
 }

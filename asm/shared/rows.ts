@@ -45,3 +45,76 @@ export function gatherRows(
 export function tapCount(job: MatmulJob): u32 {
   return job.kernelHeight * job.kernelWidth;
 }
+
+/**
+ * A panel: 4 or 6 rows gathered through pointers[taps][rows], interleaved to [taps * channels][rows]. Elements are 32
+ * bits: f32, or four codes.
+ */
+// @ts-ignore: decorator
+@inline
+function packRows(pointers: usize, taps: u32, channels: u32, six: bool, to: usize): void {
+  const rows: u32 = six ? 6 : 4;
+  const stride: usize = rows * 4;
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    let p0 = load<usize>(pointers, 0 * sizeof<usize>());
+    let p1 = load<usize>(pointers, 1 * sizeof<usize>());
+    let p2 = load<usize>(pointers, 2 * sizeof<usize>());
+    let p3 = load<usize>(pointers, 3 * sizeof<usize>());
+    let p4: usize = 0, p5: usize = 0;
+    if (six) {
+      p4 = load<usize>(pointers, 4 * sizeof<usize>());
+      p5 = load<usize>(pointers, 5 * sizeof<usize>());
+    }
+    pointers += rows * sizeof<usize>();
+    let c: u32 = 0;
+    for (; c + 4 <= channels; c += 4) {
+      const r0 = v128.load(p0), r1 = v128.load(p1), r2 = v128.load(p2), r3 = v128.load(p3);
+      const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+      const d = i32x4.shuffle(r0, r1, 2, 6, 3, 7), e = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+      v128.store(to, i64x2.shuffle(a, b, 0, 2));
+      v128.store(to + stride, i64x2.shuffle(a, b, 1, 3));
+      v128.store(to + 2 * stride, i64x2.shuffle(d, e, 0, 2));
+      v128.store(to + 3 * stride, i64x2.shuffle(d, e, 1, 3));
+      if (six) {
+        const r4 = v128.load(p4), r5 = v128.load(p5);
+        const f = i32x4.shuffle(r4, r5, 0, 4, 1, 5), g = i32x4.shuffle(r4, r5, 2, 6, 3, 7);
+        v128.store64_lane(to, f, 0, 16);
+        v128.store64_lane(to + stride, f, 1, 16);
+        v128.store64_lane(to + 2 * stride, g, 0, 16);
+        v128.store64_lane(to + 3 * stride, g, 1, 16);
+        p4 += 16;
+        p5 += 16;
+      }
+      p0 += 16;
+      p1 += 16;
+      p2 += 16;
+      p3 += 16;
+      to += 4 * stride;
+    }
+    for (; c < channels; c++) {
+      f32.store(to, f32.load(p0), 0);
+      f32.store(to, f32.load(p1), 4);
+      f32.store(to, f32.load(p2), 8);
+      f32.store(to, f32.load(p3), 12);
+      if (six) {
+        f32.store(to, f32.load(p4), 16);
+        f32.store(to, f32.load(p5), 20);
+        p4 += 4;
+        p5 += 4;
+      }
+      p0 += 4;
+      p1 += 4;
+      p2 += 4;
+      p3 += 4;
+      to += stride;
+    }
+  }
+}
+
+export function packRows4(pointers: usize, taps: u32, channels: u32, to: usize): void {
+  packRows(pointers, taps, channels, false, to);
+}
+
+export function packRows6(pointers: usize, taps: u32, channels: u32, to: usize): void {
+  packRows(pointers, taps, channels, true, to);
+}

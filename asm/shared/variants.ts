@@ -120,6 +120,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
       chunk: chunk(p),
+      weightZeros: p.weights.symmetric === false ? 1 : 0,
     });
   const common = {
     ops: ['linear', 'conv2d'],
@@ -134,7 +135,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     const stepBytes = pairs ? 8 : 4;
     const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, steps(p) * stepBytes);
     const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
-    const flat = (p: MatmulProblem) => tapsOf(p) * 4 + steps(p) * 4 + 512;
+    const flat = (p: MatmulProblem) => steps(p) * stepBytes + 64;
     return [
       row<MatmulProblem>({
         ...common,
@@ -142,7 +143,8 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         requires: [requires],
         stages: [quantize, { export: `${exported}_gemm`, tiles }],
         params: (p, device) => params(p, device, rowBlock(p)),
-        scratchBytes: (p) => flat(p) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + MR * 64 + steps(p) * 96,
+        scratchBytes: (p) =>
+          MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
         cost(p, device) {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
           return predictMs(device, work + (tiles(p) / p.groups) * p.N * p.K * decode, 1, p.weights.bytes);
@@ -155,7 +157,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         supports: (p) => (p.M <= 64 ? (f.supports?.(p) ?? true) : 'M is over 64'),
         stages: [quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
         params: (p, device) => params(p, device, 0),
-        scratchBytes: (p) => flat(p) + p.M * (FACTS + 32 + steps(p) * stepBytes + 64) + 128 * 32,
+        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p)) + 128 * 32 + 512,
         cost(p, device) {
           const work = (p.M * p.N * p.K * p.groups) / speed.gemv + inputSize(p) * QUANTIZE;
           return predictMs(device, work + p.groups * p.N * p.K * decode, 1, p.weights.bytes);

@@ -81,6 +81,9 @@ async function runDemo({
     };
     say(`${pc.bold('thinfer demo')}: ${images.count} Fashion-MNIST test images, batches of ${BATCH}, one thread`);
     say(`on ${device.label}, Node ${process.versions.node}\n`);
+    if (device.macsPerNs < 1) {
+      say(pc.yellow('This adapter is software: right, and slow. Ten images take a minute (--images 10).\n'));
+    }
     const models: Model[] = [];
     for (const { file, weights } of CONTESTANTS) {
       models.push(await loadOnnx(runtime, await readShipped(`models/${file}.onnx`), { weights }));

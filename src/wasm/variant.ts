@@ -52,18 +52,28 @@ export interface JobFields {
   groupSteps?: number;
   scaleGroups?: number;
   chunk?: number;
+  weightZeros?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
 export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
   const w = p.window;
-  const { panel, rowBlock = 0, dotFlip = 0, steps = 0, groupSteps = 0, scaleGroups = 0, chunk = 0 } = fields;
+  const {
+    panel,
+    rowBlock = 0,
+    dotFlip = 0,
+    steps = 0,
+    groupSteps = 0,
+    scaleGroups = 0,
+    chunk = 0,
+    weightZeros = 0,
+  } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
     ...[w.inHeight, w.inWidth, w.kernelHeight, w.kernelWidth, w.strideHeight, w.strideWidth],
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
-    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk],
+    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
   ];
 }
 
