@@ -1,7 +1,7 @@
 import { MatmulJob } from '../shared/job';
 import { flatRow } from '../shared/gemm_f32';
 import { gatherRows, tapCount } from '../shared/rows';
-import { clamp, clampScalar, madd } from '../shared/simd';
+import { clamp, clampScalar, madd, storeTransposed } from '../shared/simd';
 
 // C = clamp(A * W^T + bias), W sparse. A strip of MR rows of A is packed [K][MR], so that one non-zero of W is
 // MR multiply-adds on contiguous memory. Long K is cut into blocks of `chunk` columns, whose strip stays close to L1.
@@ -25,17 +25,8 @@ function packStrip(pointers: usize, channels: u32, k: u32, past: u32, strip: u32
       let at = to + r * 4;
       let c: u32 = 0;
       for (; c + 4 <= count; c += 4) {
-        const r0 = v128.load(p0), r1 = v128.load(p1), r2 = v128.load(p2), r3 = v128.load(p3);
-        const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
-        const d = i32x4.shuffle(r0, r1, 2, 6, 3, 7), e = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
-        v128.store(at, i64x2.shuffle(a, b, 0, 2));
-        at += stride;
-        v128.store(at, i64x2.shuffle(a, b, 1, 3));
-        at += stride;
-        v128.store(at, i64x2.shuffle(d, e, 0, 2));
-        at += stride;
-        v128.store(at, i64x2.shuffle(d, e, 1, 3));
-        at += stride;
+        storeTransposed(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, stride);
+        at += 4 * stride;
         p0 += 16;
         p1 += 16;
         p2 += 16;

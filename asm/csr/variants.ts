@@ -1,6 +1,6 @@
 import type { CsrWeights } from '../../src/formats/csr.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
-import { matmulParams, predictMs, roundUp, row, tapsOf, type WasmLayout } from '../../src/wasm/variant.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { matmulParams, predictMs, roundUp, row, type WasmLayout } from '../../src/wasm/variant.js';
 
 /** Longest block of K: a strip of 48 is then 37 kB, about a core's L1. */
 const LONGEST_BLOCK = 192;

@@ -1,5 +1,5 @@
 import type { BinaryProblem, ClampProblem } from '../../src/plan/problem.js';
-import { mergeDims, type StridedDims } from '../../src/plan/strides.js';
+import { mergeDims, product, type StridedDims } from '../../src/plan/strides.js';
 import { predictMs, row } from '../../src/wasm/variant.js';
 
 /** Outer dimensions that the job has room for. */
@@ -7,7 +7,6 @@ const OUTER = 5;
 const BLOCK = 4096;
 
 const merged = (p: BinaryProblem): StridedDims => mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] });
-const product = (dims: number[]) => dims.reduce((a, b) => a * b, 1);
 
 /** The row dimension: the innermost one, if both operands step through it by 0 or 1; else rows of one. */
 function rowOf({ dims, strides }: StridedDims): StridedDims {

@@ -1,4 +1,5 @@
 import { MatmulJob } from './job';
+import { storeTransposed } from './simd';
 
 /**
  * The indirection table of `count` rows of A from row m0, for one group: pointers[tap][row] is the address of
@@ -68,13 +69,7 @@ function packRows(pointers: usize, taps: u32, channels: u32, six: bool, to: usiz
     pointers += rows * sizeof<usize>();
     let c: u32 = 0;
     for (; c + 4 <= channels; c += 4) {
-      const r0 = v128.load(p0), r1 = v128.load(p1), r2 = v128.load(p2), r3 = v128.load(p3);
-      const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
-      const d = i32x4.shuffle(r0, r1, 2, 6, 3, 7), e = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
-      v128.store(to, i64x2.shuffle(a, b, 0, 2));
-      v128.store(to + stride, i64x2.shuffle(a, b, 1, 3));
-      v128.store(to + 2 * stride, i64x2.shuffle(d, e, 0, 2));
-      v128.store(to + 3 * stride, i64x2.shuffle(d, e, 1, 3));
+      storeTransposed(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), to, stride);
       if (six) {
         const r4 = v128.load(p4), r5 = v128.load(p5);
         const f = i32x4.shuffle(r4, r5, 0, 4, 1, 5), g = i32x4.shuffle(r4, r5, 2, 6, 3, 7);

@@ -31,6 +31,18 @@ export function clampScalar(x: f32, low: f32, high: f32): f32 {
   return high < raised ? high : raised;
 }
 
+/** Column i of the four rows, at to + i * stride. */
+// @ts-ignore: decorator
+@inline
+export function storeTransposed(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, stride: usize): void {
+  const a = i32x4.shuffle(r0, r1, 0, 4, 1, 5), b = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
+  const c = i32x4.shuffle(r0, r1, 2, 6, 3, 7), d = i32x4.shuffle(r2, r3, 2, 6, 3, 7);
+  v128.store(to, i64x2.shuffle(a, b, 0, 2));
+  v128.store(to + stride, i64x2.shuffle(a, b, 1, 3));
+  v128.store(to + 2 * stride, i64x2.shuffle(c, d, 0, 2));
+  v128.store(to + 3 * stride, i64x2.shuffle(c, d, 1, 3));
+}
+
 /** Stores the first `count` (1 .. 8) of the eight floats lo, hi. */
 export function storeTail(to: usize, lo: v128, hi: v128, count: u32): void {
   if (count >= 4) {

@@ -1,5 +1,5 @@
 import type { FormatName } from '../../src/formats/format.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Device } from '../../src/plan/variant.js';
 import {
   inputSize,
@@ -8,7 +8,6 @@ import {
   roundUp,
   row,
   rowBlockOf,
-  tapsOf,
   type WasmLayout,
   type WasmVariant,
 } from '../../src/wasm/variant.js';

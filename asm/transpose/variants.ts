@@ -1,15 +1,13 @@
 import type { TransposeProblem } from '../../src/plan/problem.js';
-import { mergeDims, rowMajorStrides, type StridedDims } from '../../src/plan/strides.js';
+import { mergeDims, product, type StridedDims, stridesOf } from '../../src/plan/strides.js';
 import { predictMs, row } from '../../src/wasm/variant.js';
 
 const OUTER = 5;
 
 function merged({ dims, perm }: TransposeProblem): StridedDims {
-  const strides = rowMajorStrides(dims);
+  const strides = stridesOf(dims);
   return mergeDims({ dims: perm.map((d) => dims[d]), strides: [perm.map((d) => strides[d])] });
 }
-
-const product = (dims: number[]) => dims.reduce((a, b) => a * b, 1);
 
 export const transpose = [
   row<TransposeProblem>({

@@ -1,6 +1,6 @@
 import type { XnorWeights } from '../../src/formats/xnor.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
-import { matmulParams, predictMs, roundUp, row, rowBlockOf, tapsOf, type WasmLayout } from '../../src/wasm/variant.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { matmulParams, predictMs, roundUp, row, rowBlockOf, type WasmLayout } from '../../src/wasm/variant.js';
 
 const nibblesOf = (p: MatmulProblem) => Math.ceil(p.channels / p.groups / 4);
 

@@ -1,18 +1,10 @@
 import type { Int8Weights } from '../../src/formats/int8.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import type { Stage } from '../../src/webgpu/variant.js';
 import inputWords from '../shared/input_words.wgsl';
 import inputWordsx4 from '../shared/input_wordsx4.wgsl';
-import {
-  type Arithmetic,
-  FEW_WALKS,
-  groupChannels,
-  matmulRows,
-  pixelsOf,
-  rowSource,
-  tapsOf,
-} from '../shared/matmul.js';
+import { type Arithmetic, FEW_WALKS, groupChannels, matmulRows, pixelsOf, rowSource } from '../shared/matmul.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import finish from './finish.wgsl';
 import padding from './padding.wgsl';

@@ -1,5 +1,5 @@
 import type { FormatName } from '../../src/formats/format.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
 import activate from './activate.wgsl';
@@ -27,11 +27,6 @@ export function pixelsOf({ window }: MatmulProblem): number {
 /** Input channels of one group. */
 export function groupChannels({ channels, groups }: MatmulProblem): number {
   return channels / groups;
-}
-
-/** Taps of the window. */
-export function tapsOf({ window }: MatmulProblem): number {
-  return window.kernelHeight * window.kernelWidth;
 }
 
 /** Whether some window reaches outside the image. */

@@ -1,9 +1,8 @@
 import type { TransposeProblem } from '../../src/plan/problem.js';
+import { product } from '../../src/plan/strides.js';
 import type { WebgpuVariant } from '../../src/webgpu/variant.js';
 import { fits, predictMs } from '../shared/cost.js';
 import shader from './transpose.wgsl';
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
 
 export const transpose: WebgpuVariant<TransposeProblem>[] = [
   {

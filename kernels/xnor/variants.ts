@@ -1,9 +1,9 @@
 import type { XnorWeights } from '../../src/formats/xnor.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
+import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import inputWords from '../shared/input_words.wgsl';
 import inputWordsx4 from '../shared/input_wordsx4.wgsl';
-import { groupChannels, hasPadding, matmulRows, pixelsOf, tapsOf } from '../shared/matmul.js';
+import { groupChannels, hasPadding, matmulRows, pixelsOf } from '../shared/matmul.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import binarize from './binarize.wgsl';
 import product from './product.wgsl';

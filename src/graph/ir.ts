@@ -1,5 +1,6 @@
 import type { Weights } from '../formats/format.js';
 import type { WindowOptions } from '../layers/geometry.js';
+import { stridesOf } from '../plan/strides.js';
 
 /**
  * A dimension: a size, or the name of one that is known only when the graph runs (usually the batch). Two dimensions
@@ -157,17 +158,6 @@ export function composeClamp([a, b]: Clamp, [low, high]: Clamp): Clamp {
 
 export function isClamped([min, max]: Clamp): boolean {
   return min !== Number.NEGATIVE_INFINITY || max !== Number.POSITIVE_INFINITY;
-}
-
-/** Strides in elements of a row-major tensor. */
-export function stridesOf(dims: readonly number[]): number[] {
-  const strides = new Array<number>(dims.length);
-  let stride = 1;
-  for (let i = dims.length - 1; i >= 0; i--) {
-    strides[i] = stride;
-    stride *= dims[i];
-  }
-  return strides;
 }
 
 /** Strides that walk `dims` while broadcasting it to `to`: 0 along broadcast dimensions. */

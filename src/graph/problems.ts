@@ -1,33 +1,11 @@
 import { conv2dProblem, linearProblem, weightFacts } from '../layers/problem.js';
 import type { Activation, BinaryProblem, Problem, TransposeProblem } from '../plan/problem.js';
+import { mergeDims, product } from '../plan/strides.js';
 import { type BinaryNode, broadcastStrides, type Clamp, type Node, type ValueId } from './ir.js';
 import { nodeWindow } from './shapes.js';
 
 function activation([min, max]: Clamp): Activation {
   return { min, max };
-}
-
-function product(dims: readonly number[]): number {
-  return dims.reduce((a, b) => a * b, 1);
-}
-
-/** Neighbouring dimensions that every operand walks as if they were one are merged, those of size 1 dropped. */
-function mergeDims(dims: number[], aStrides: number[], bStrides: number[]): Omit<BinaryProblem, 'op' | 'clamp'> {
-  const merged: Omit<BinaryProblem, 'op' | 'clamp'> = { dims: [], aStrides: [], bStrides: [] };
-  for (let i = dims.length - 1; i >= 0; i--) {
-    if (dims[i] === 1) continue;
-    const [inner] = merged.dims;
-    const joins =
-      inner !== undefined && aStrides[i] === inner * merged.aStrides[0] && bStrides[i] === inner * merged.bStrides[0];
-    if (joins) {
-      merged.dims[0] *= dims[i];
-    } else {
-      merged.dims.unshift(dims[i]);
-      merged.aStrides.unshift(aStrides[i]);
-      merged.bStrides.unshift(bStrides[i]);
-    }
-  }
-  return merged.dims.length > 0 ? merged : { dims: [1], aStrides: [0], bStrides: [0] };
 }
 
 /** Dimensions of size 1 are dropped, and neighbours that stay neighbours merged: kernels see the fewest dimensions. */
@@ -51,7 +29,14 @@ function mergePermutation(dims: readonly number[], perm: readonly number[]): Omi
 function binary(node: BinaryNode, shapes: ReadonlyMap<ValueId, readonly number[]>): BinaryProblem {
   const dims = [...shapes.get(node.output)!];
   const [aStrides, bStrides] = node.inputs.map((id) => broadcastStrides(shapes.get(id)!, dims));
-  return { op: node.op, ...mergeDims(dims, aStrides, bStrides), clamp: [...node.clamp] };
+  const merged = mergeDims({ dims, strides: [aStrides, bStrides] });
+  return {
+    op: node.op,
+    dims: merged.dims,
+    aStrides: merged.strides[0],
+    bStrides: merged.strides[1],
+    clamp: [...node.clamp],
+  };
 }
 
 /**

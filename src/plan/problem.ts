@@ -122,6 +122,11 @@ export function isMatmul(problem: Problem): problem is MatmulProblem {
   return problem.op === 'linear' || problem.op === 'conv2d';
 }
 
+/** Taps of the window. */
+export function tapsOf({ window }: MatmulProblem): number {
+  return window.kernelHeight * window.kernelWidth;
+}
+
 /** Elements of the output: 0 for a batch of none, for which no kernel runs. */
 export function outputSize(p: Problem): number {
   switch (p.op) {

@@ -25,13 +25,13 @@ export function mergeDims({ dims, strides }: StridedDims): StridedDims {
   }
   if (outDims.length === 0) {
     outDims.push(1);
-    for (const s of outStrides) s.push(1);
+    for (const s of outStrides) s.push(0);
   }
   return { dims: outDims, strides: outStrides };
 }
 
-/** Row-major strides of a shape. */
-export function rowMajorStrides(dims: readonly number[]): number[] {
+/** Strides of a row-major array, in elements. */
+export function stridesOf(dims: readonly number[]): number[] {
   const strides = new Array<number>(dims.length);
   let stride = 1;
   for (let d = dims.length - 1; d >= 0; d--) {
@@ -40,3 +40,6 @@ export function rowMajorStrides(dims: readonly number[]): number[] {
   }
   return strides;
 }
+
+/** Product of dimensions: elements of a shape. */
+export const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);

@@ -34,8 +34,6 @@ export function row<P extends Problem>(variant: WasmVariant<P>): WasmVariant {
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
-export const tapsOf = (p: MatmulProblem): number => p.window.kernelHeight * p.window.kernelWidth;
-
 /** Rows of A that one tile packs: as many as fit half of a common L2 cache, in whole register tiles. */
 export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number): number {
   const fitting = Math.floor((256 * 1024) / bytesPerRow / MR) * MR;

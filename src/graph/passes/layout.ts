@@ -1,3 +1,4 @@
+import { stridesOf } from '../../plan/strides.js';
 import {
   type BinaryNode,
   denseValues,
@@ -9,7 +10,6 @@ import {
   type Node,
   type ReshapeDim,
   type ReshapeNode,
-  stridesOf,
   type TransposeNode,
   transposeConstant,
   type ValueId,
