@@ -70,7 +70,7 @@ const gpu = (features: string[]): Device => ({
 
 /** The device of a WASM module, as it is on x64 wherever the tests run. */
 async function wasm(options: WasmOptions): Promise<Device> {
-  const backend = await createWasmBackend(options);
+  const backend = await createWasmBackend({ ...options, threads: 1 });
   const { device } = backend;
   backend.free();
   return { ...device, features: new Set([...device.features, 'x86']) };

@@ -2,10 +2,13 @@ import type { Weights } from '../formats/format.js';
 import type { MatmulProblem, Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
-/** One call of an export over tiles 0 .. tiles(p) - 1. All of a stage is done before the next begins. */
+/**
+ * Tiles 0 .. tiles - 1 of an export, which the threads share: each may be done at any time by any of them. All of a
+ * stage is done before the next begins.
+ */
 export interface WasmStage<P extends Problem = Problem> {
   export: string;
-  tiles(p: P): number;
+  tiles(p: P, device: Device): number;
 }
 
 /** A layout for WASM: operands become w0, w1, ... of the job in their order. */
@@ -23,14 +26,25 @@ export interface WasmVariant<P extends Problem = Problem> extends VariantBase<P>
   /** The u32 fields of the job after the common ones, in the order of its class in asm/. */
   params(p: P, device: Device): number[];
   /** Scratch of one thread, and scratch that stages hand to each other. Default 0. */
-  scratchBytes?(p: P): number;
-  sharedBytes?(p: P): number;
+  scratchBytes?(p: P, device: Device): number;
+  sharedBytes?(p: P, device: Device): number;
 }
 
-/** Types a row by the problem it is for, for the table of all rows. */
+/** Completes a row for the table of all rows: its `cost` is that of one thread, and the table's that of all. */
 export function row<P extends Problem>(variant: WasmVariant<P>): WasmVariant {
-  return variant as unknown as WasmVariant;
+  const completed: WasmVariant<P> = {
+    ...variant,
+    cost(p, device) {
+      const ms = variant.cost(p, device);
+      const tiles = variant.stages.at(-1)!.tiles(p, device);
+      return device.dispatchMs + (ms - device.dispatchMs) * busiestShare(tiles, device.threads ?? 1);
+    },
+  };
+  return completed as unknown as WasmVariant;
 }
+
+/** The part of the tiles that the thread with the most does. */
+const busiestShare = (tiles: number, threads: number): number => (tiles === 0 ? 1 : Math.ceil(tiles / threads) / tiles);
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
