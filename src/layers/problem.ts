@@ -2,7 +2,7 @@ import { elementCount, ThinferError } from '../errors.js';
 import type { Weights } from '../formats/format.js';
 import { hasDefaultZeroPoints } from '../formats/grouped.js';
 import { formatOf } from '../formats/index.js';
-import { type Activation, clampRange, type MatmulProblem, type WeightFacts } from '../plan/problem.js';
+import { type Activation, type MatmulProblem, outputActivation, type WeightFacts } from '../plan/problem.js';
 import { linearWindow, type WindowOptions, windowGeometry } from './geometry.js';
 
 /** What `linear` and `conv2d` layers have in common. */
@@ -94,7 +94,7 @@ export function linearProblem(
     samples: M,
     weights: facts,
     bias: options.bias !== undefined,
-    clamp: clampRange(options.activation ?? 'none'),
+    ...outputActivation(options.activation),
     padValue: 0,
   };
 }
@@ -145,7 +145,7 @@ export function conv2dProblem(
     samples: window.batch,
     weights: facts,
     bias: options.bias !== undefined,
-    clamp: clampRange(options.activation ?? 'none'),
+    ...outputActivation(options.activation),
     padValue: options.binaryPadding === 'one' ? 1 : 0,
   };
 }

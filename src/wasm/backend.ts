@@ -248,7 +248,7 @@ export class WasmBackend implements Backend<WasmVariant> {
       words[BIAS] = bias;
     }
     words.set(params, HEADER_FIELDS);
-    this.#heap.floats(job, fields).set(variant.clamp?.(problem) ?? [-Infinity, Infinity], LOW);
+    this.#heap.floats(job, fields).set(variant.clamp!(problem), LOW);
     const regions: SharedRegion[] = [];
     const acquire = (region: SharedRegion, bytes: number) => {
       region.acquire(bytes);
@@ -269,7 +269,9 @@ export class WasmBackend implements Backend<WasmVariant> {
       free();
       throw error;
     }
-    const stages = variant.stages.map((stage) => ({ export: stage.export, tiles: stage.tiles(problem, this.device) }));
+    const stages = variant.stages
+      .map((stage) => ({ export: stage.export, tiles: stage.tiles(problem, this.device) }))
+      .filter(({ tiles }) => tiles > 0);
     const alone = variant.cost(problem, { ...this.device, threads: 1 }) < WORTH_SHARING_MS;
     return new WasmKernel(variant.name, problem, job, stages, scratchBytes, alone, free);
   }

@@ -1,5 +1,5 @@
 import type { Weights } from '../formats/format.js';
-import type { MatmulProblem, Problem } from '../plan/problem.js';
+import { isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
 /**
@@ -30,10 +30,18 @@ export interface WasmVariant<P extends Problem = Problem> extends VariantBase<P>
   sharedBytes?(p: P, device: Device): number;
 }
 
+const NO_CLAMP: [number, number] = [-Infinity, Infinity];
+
 /** Completes a row for the table of all rows: its `cost` is that of one thread, and the table's that of all. */
 export function row<P extends Problem>(variant: WasmVariant<P>): WasmVariant {
   const completed: WasmVariant<P> = {
     ...variant,
+    stages: variant.format ? [...variant.stages, activateOutput as WasmStage<P>] : variant.stages,
+    // The stages before do not clamp what a nonlinearity is still to be applied to.
+    clamp(p) {
+      const later = variant.format && (p as MatmulProblem).nonlinearity;
+      return later ? NO_CLAMP : (variant.clamp?.(p) ?? NO_CLAMP);
+    },
     cost(p, device) {
       const ms = variant.cost(p, device);
       const tiles = variant.stages.at(-1)!.tiles(p, device);
@@ -86,8 +94,24 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...activationParams(p),
   ];
 }
+
+/** Floats of a tile of asm/activation/activation.ts. */
+export const ACTIVATION_BLOCK = 4096;
+
+/** The nonlinearity's number, 0 for none, and the bits of the clamp that follows it. */
+function activationParams({ nonlinearity, clamp }: MatmulProblem): number[] {
+  if (!nonlinearity) return [0, 0, 0];
+  return [1 + NONLINEARITIES.indexOf(nonlinearity), ...new Uint32Array(Float32Array.from(clamp).buffer)];
+}
+
+/** The stage that ends a matmul with a nonlinearity; no tiles without one. */
+const activateOutput: WasmStage = {
+  export: 'activate_output',
+  tiles: (p) => (isMatmul(p) && p.nonlinearity ? Math.ceil(outputSize(p) / ACTIVATION_BLOCK) : 0),
+};
 
 /** Elements of the input. */
 export const inputSize = ({ window: w, channels }: MatmulProblem): number =>
