@@ -9,8 +9,8 @@ import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
-import { problemOf } from './problems.js';
-import { formatShape, inferShapes, isConcrete, type Shape } from './shapes.js';
+import { type ConcreteGraph, concretize, formatShape, isConcrete, type Shape } from './shapes.js';
+import { stepsOf } from './steps.js';
 
 /** What a model needs from a runtime. Backends are preferred in this order when their predicted times are equal. */
 export interface RuntimeLike {
@@ -115,6 +115,7 @@ type InputData = ReadonlyMap<ValueId, Float32Array | Tensor>;
 interface Step {
   node: Node;
   problem: Problem;
+  inputs: readonly ValueId[];
   selection: Selection;
 }
 
@@ -237,23 +238,25 @@ export class Model {
   explain(): NodeReport[] {
     const plan = this.#plans.at(-1);
     if (!plan) return [];
-    const steps = new Map(plan.steps.map((step, i) => [step.node, { ...step, operands: plan.operands[i] }]));
     const { device } = plan.backend;
     return this.#graph.nodes.map((node) => {
-      const step = steps.get(node);
-      const chosen = step?.selection.candidates.find((candidate) => candidate.chosen);
+      const steps = plan.steps.flatMap((step, i) =>
+        step.node.output === node.output ? { ...step, operands: plan.operands[i] } : [],
+      );
+      const candidates = steps.flatMap(({ selection }) => selection.candidates);
+      const chosen = candidates.filter((candidate) => candidate.chosen);
       const report: NodeReport = {
         name: node.name,
         op: node.op,
         shape: [...plan.shapes.get(node.output)!],
         backend: device.backend,
-        variant: step?.selection.variant.name ?? 'alias',
-        predictedMs: chosen ? chosen.predictedMs - device.runMs : 0,
-        candidates: step?.selection.candidates ?? [],
+        variant: [...new Set(chosen.map(({ variant }) => variant))].join(', ') || 'alias',
+        predictedMs: chosen.reduce((sum, { predictedMs }) => sum + predictedMs - device.runMs, 0),
+        candidates,
       };
       if (isLayer(node)) {
         report.format = node.weights.format;
-        report.weightBytes = step?.operands?.bytes ?? 0;
+        report.weightBytes = steps[0]?.operands?.bytes ?? 0;
       }
       return report;
     });
@@ -355,7 +358,7 @@ export class Model {
       this.#plans.push(plan);
       return plan;
     }
-    const plan = await this.#makePlan(key, inferShapes(this.#graph, inputShapes));
+    const plan = await this.#makePlan(key, concretize(this.#graph, inputShapes));
     // A plan that was made ahead and never ran has served its purpose when another shape comes.
     this.#freePlans((old) => !old.ran);
     this.#plans.push(plan);
@@ -363,7 +366,7 @@ export class Model {
     return plan;
   }
 
-  async #makePlan(key: string, shapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
+  async #makePlan(key: string, graph: ConcreteGraph): Promise<Plan> {
     const placements: PlacementReport[] = [];
     const errors: unknown[] = [];
     const drafts: Draft[] = [];
@@ -377,7 +380,7 @@ export class Model {
       if (this.#forced !== undefined && backend.device.backend !== this.#forced) continue;
       try {
         if (this.#lost.has(backend)) throw lostError(backend);
-        drafts.push(this.#draft(backend, shapes));
+        drafts.push(this.#draft(backend, graph));
       } catch (error) {
         if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
         refuse(backend, error);
@@ -393,7 +396,7 @@ export class Model {
         continue;
       }
       try {
-        plan = await this.#realise(draft, key, shapes);
+        plan = await this.#realise(draft, key, graph.shapes);
         const { backend, label } = draft.backend.device;
         const reason = this.#forced ? 'forced by name' : 'lowest predicted time';
         placements.push({ backend, device: label, predictedMs: draft.predictedMs, chosen: true, reason });
@@ -417,16 +420,17 @@ export class Model {
   }
 
   /** Selects a row for every node on one backend. */
-  #draft(backend: Backend, shapes: ReadonlyMap<ValueId, readonly number[]>): Draft {
+  #draft(backend: Backend, { shapes, nodes }: ConcreteGraph): Draft {
     const { device, variants } = backend;
     const steps: Step[] = [];
     let predictedMs = device.runMs;
-    for (const node of this.#graph.nodes) {
-      const problem = product(shapes.get(node.output)!) === 0 ? undefined : problemOf(node, shapes);
-      if (!problem) continue;
-      const selection = select(problem, [{ device, variants }], { place: `node "${node.name}"` });
-      predictedMs += selection.candidates.find((candidate) => candidate.chosen)!.predictedMs - device.runMs;
-      steps.push({ node, problem, selection });
+    for (const node of nodes) {
+      if (product(shapes.get(node.output)!) === 0) continue;
+      for (const { problem, inputs } of stepsOf(node, shapes)) {
+        const selection = select(problem, [{ device, variants }], { place: `node "${node.name}"` });
+        predictedMs += selection.candidates.find((candidate) => candidate.chosen)!.predictedMs - device.runMs;
+        steps.push({ node, problem, inputs, selection });
+      }
     }
     return { backend, steps, predictedMs };
   }
@@ -480,7 +484,7 @@ export class Model {
 
   #uploadConstants({ backend, steps }: Draft, release: (() => void)[]): Map<ValueId, DeviceBuffer> {
     const buffers = new Map<ValueId, DeviceBuffer>();
-    for (const id of steps.flatMap(({ node }) => node.inputs)) {
+    for (const id of steps.flatMap(({ inputs }) => inputs)) {
       const root = this.#roots.get(id)!;
       const constant = this.#graph.constants.get(root);
       if (!constant || buffers.has(root)) continue;
@@ -513,9 +517,12 @@ export class Model {
       if (lifetime) lifetime.last = step;
       else if (inputs.has(root)) lifetimes.set(root, { id: root, bytes: bytesOf(root), first: -1, last: step });
     };
-    for (const [i, { node }] of steps.entries()) {
-      for (const id of node.inputs) read(id, i);
-      lifetimes.set(node.output, { id: node.output, bytes: bytesOf(node.output), first: i, last: i });
+    for (const [i, { node, inputs }] of steps.entries()) {
+      for (const id of inputs) read(id, i);
+      const { output } = node;
+      const begun = lifetimes.get(output);
+      if (begun) begun.last = i;
+      else lifetimes.set(output, { id: output, bytes: bytesOf(output), first: i, last: i });
     }
     // Outputs that steps wrote live on until they are read back; those that are inputs are copied on the host.
     for (const { value } of this.#graph.outputs) {
@@ -541,7 +548,9 @@ export class Model {
     }
     const bufferOf = (id: ValueId) => here.get(this.#roots.get(id)!)!;
     const pass = backend.beginPass();
-    for (const [i, { node }] of steps.entries()) pass.run(kernels[i], node.inputs.map(bufferOf), bufferOf(node.output));
+    for (const [i, { node, inputs }] of steps.entries()) {
+      pass.run(kernels[i], inputs.map(bufferOf), bufferOf(node.output));
+    }
     await pass.submit();
     const outputs: ModelOutputs = {};
     for (const { name, value } of this.#graph.outputs) {

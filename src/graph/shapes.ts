@@ -1,7 +1,18 @@
 import { elementCount, MAX_ELEMENTS, ThinferError } from '../errors.js';
 import { type WindowOptions, windowGeometry } from '../layers/geometry.js';
 import type { WindowGeometry } from '../plan/problem.js';
-import { type Dim, type Graph, type ImageLayout, isBinary, type Node, type ReshapeDim, type ValueId } from './ir.js';
+import {
+  type Cut,
+  type Dim,
+  type Graph,
+  type ImageLayout,
+  isBinary,
+  type Node,
+  type PadNode,
+  type ResampleNode,
+  type ReshapeDim,
+  type ValueId,
+} from './ir.js';
 
 export type Shape = readonly Dim[];
 
@@ -101,6 +112,28 @@ function broadcast(node: Node, a: Shape, b: Shape): Dim[] {
   });
 }
 
+/** What stands between the factors of an open dimension that is a product. */
+const TIMES = '·';
+
+/** The product of dimensions: a number, or a name of it; open dimensions that have none yet give undefined. */
+export function multiplyDims(dims: readonly Dim[]): Dim | undefined {
+  let number = 1;
+  const names: string[] = [];
+  for (const factor of dims.flatMap((dim): Dim[] => (typeof dim === 'number' ? [dim] : dim.split(TIMES)))) {
+    const size = Number(factor);
+    if (Number.isNaN(size)) names.push(factor as string);
+    else number *= size;
+  }
+  if (names.length === 0 || number === 0) return number;
+  return [...(number === 1 ? [] : [String(number)]), ...names.sort()].join(TIMES);
+}
+
+/** The factors of a dimension. */
+export function factorsOf(dim: Dim): Dim[] {
+  if (typeof dim === 'number') return [dim];
+  return dim.split(TIMES).map((factor) => (Number.isNaN(Number(factor)) ? factor : Number(factor)));
+}
+
 /** Elements of a shape, or undefined while a dimension is open. */
 export function countOf(shape: Shape): number | undefined {
   return isConcrete(shape) ? shape.reduce((a, b) => a * b, 1) : undefined;
@@ -108,11 +141,12 @@ export function countOf(shape: Shape): number | undefined {
 
 function resolve(node: Node, dim: Exclude<ReshapeDim, 'infer'>, input: Shape, axis: number): Dim {
   if (typeof dim === 'number') return dim;
+  if ('name' in dim) return dim.name;
   if (dim.axes.some((from) => from >= input.length)) {
     fail(node, `an input of more than ${Math.max(...dim.axes)} dimensions`, formatShape(input));
   }
-  if (dim.axes.length === 1) return input[dim.axes[0]];
-  return countOf(dim.axes.map((from) => input[from])) ?? unknown(node, axis);
+  const { axes, times = 1 } = dim;
+  return multiplyDims([times, ...axes.map((from) => input[from])]) ?? unknown(node, axis);
 }
 
 function reshape(node: Node, target: readonly ReshapeDim[], input: Shape): Dim[] {
@@ -184,6 +218,52 @@ export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
     case 'transpose':
       requireRank(node, input, node.perm.length);
       return node.perm.map((axis) => input[axis]);
+    case 'concat':
+      return concat(node, node.axis, inputs);
+    case 'slice':
+      return input.map((dim, axis) => {
+        const cut = node.cuts.find((candidate) => candidate.axis === axis);
+        return cut ? (cutSize(cut, dim) ?? unknown(node, axis)) : dim;
+      });
+    case 'expand':
+      return broadcast(node, input, node.target);
+    case 'tile':
+      requireRank(node, input, node.repeats.length);
+      return input.map((dim, axis) => multiplyDims([dim, node.repeats[axis]]) ?? unknown(node, axis));
+    case 'pad':
+      return pad(node, input);
+    case 'gather':
+      if (input.length <= node.axis) fail(node, `an input of over ${node.axis} dimensions`, formatShape(input));
+      return [...input.slice(0, node.axis), ...inputs[1], ...input.slice(node.axis + 1)];
+    case 'resample':
+      if (input.length <= node.axis) fail(node, `an input of over ${node.axis} dimensions`, formatShape(input));
+      return input.map((dim, axis) => (axis === node.axis ? resampledSize(node, dim) : dim));
+    case 'reduce':
+      if (Math.max(...node.axes) >= input.length) {
+        fail(node, `an input of over ${Math.max(...node.axes)} dimensions`, formatShape(input));
+      }
+      return input.map((dim, axis) => (node.axes.includes(axis) ? 1 : dim));
+    case 'normalize': {
+      const count = countOf(input.slice(input.length - node.tail));
+      const affine = inputs[1];
+      if (node.tail > input.length) fail(node, `an input of at least ${node.tail} dimensions`, formatShape(input));
+      if (affine && count !== undefined && !(affine[0] === 2 && compatible(affine[1], count))) {
+        fail(node, `a scale and bias of ${count} elements`, formatShape(affine));
+      }
+      return [...input];
+    }
+    case 'batchMatmul': {
+      const [a, b] = inputs.map((shape, i) => {
+        const perm = node.perms[i];
+        if (shape.length < 2) fail(node, 'operands of at least 2 dimensions', formatShape(shape));
+        if (perm) requireRank(node, shape, perm.length);
+        return perm ? perm.map((axis) => shape[axis]) : shape;
+      });
+      if (!compatible(a.at(-1)!, b.at(-2)!)) {
+        fail(node, 'as many columns on the left as rows on the right', `${formatShape(a)} and ${formatShape(b)}`);
+      }
+      return [...broadcast(node, a.slice(0, -2), b.slice(0, -2)), a.at(-2)!, b.at(-1)!];
+    }
     case 'reshape':
       return reshape(node, node.target, input);
     case 'batchNorm':
@@ -196,24 +276,139 @@ export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
   }
 }
 
+function concat(node: Node, axis: number, inputs: readonly Shape[]): Dim[] {
+  const [first, ...others] = inputs;
+  if (first.length <= axis) fail(node, `inputs of over ${axis} dimensions`, formatShape(first));
+  let size: Dim | undefined = first[axis];
+  const dims = [...first];
+  for (const shape of others) {
+    requireRank(node, shape, first.length);
+    for (const [d, dim] of shape.entries()) {
+      if (d === axis) continue;
+      if (!compatible(dim, dims[d])) fail(node, `dimension ${d} of ${dims[d]}`, formatShape(shape));
+      if (typeof dim === 'number') dims[d] = dim;
+    }
+    const more = shape[axis];
+    if (more === 0) continue;
+    if (size === 0) size = more;
+    else size = typeof size === 'number' && typeof more === 'number' ? size + more : undefined;
+  }
+  dims[axis] = size ?? unknown(node, axis);
+  return dims;
+}
+
+/** Where a cut begins in an axis of known size, and how many indices it has. */
+export function cutRange({ start, end, step }: Cut, size: number): { first: number; count: number } {
+  const limit = (at: Dim, low: number, high: number) => {
+    const from = Number(at) < 0 ? Number(at) + size : Number(at);
+    return Math.min(Math.max(from, low), high);
+  };
+  const first = step > 0 ? limit(start, 0, size) : limit(start, -1, size - 1);
+  const past = step > 0 ? limit(end, 0, size) : limit(end, -1, size - 1);
+  return { first, count: Math.max(Math.ceil((past - first) / step), 0) };
+}
+
+/** The largest index that exporters write for "to the end" is far over this. */
+const TO_THE_END = 2 ** 31 - 2;
+
+/** The size of an axis of which a part is cut, or undefined where that is known only later. */
+function cutSize(cut: Cut, size: Dim): Dim | undefined {
+  const { start, end, step } = cut;
+  if (typeof size === 'number' && typeof start === 'number' && typeof end === 'number') {
+    return cutRange(cut, size).count;
+  }
+  if (step !== 1) return undefined;
+  const whole = end === size || (typeof end === 'number' && end >= TO_THE_END);
+  if (start === 0) return whole ? size : end === size || typeof end === 'string' ? end : undefined;
+  // One row of an open axis, the first or last: an axis without any would be no batch.
+  if (typeof start === 'number' && start < 0 && whole) return start === -1 ? 1 : undefined;
+  return undefined;
+}
+
+function pad(node: PadNode, input: Shape): Dim[] {
+  requireRank(node, input, node.before.length);
+  return input.map((dim, axis) => {
+    const [before, after] = [node.before[axis], node.after[axis]];
+    if (before === 0 && after === 0) return dim;
+    if (typeof dim !== 'number') return unknown(node, axis);
+    const most = node.mode === 'reflect' ? dim - 1 : node.mode === 'edge' && dim === 0 ? 0 : Number.POSITIVE_INFINITY;
+    if (Math.max(before, after) > most || dim + before + after < 0 || before < -dim || after < -dim) {
+      fail(node, `a border of at most ${most} around ${dim}`, `${before} and ${after}`);
+    }
+    return dim + before + after;
+  });
+}
+
+function resampledSize(node: ResampleNode, size: Dim): Dim {
+  if (typeof node.size !== 'object') return node.size;
+  const { scale } = node.size;
+  if (typeof size !== 'number')
+    return (Number.isInteger(scale) && multiplyDims([size, scale])) || unknown(node, node.axis);
+  // A scale is often a quotient in f32: what is a whole number but for its rounding stays one.
+  const exact = size * scale;
+  const rounded = Math.round(exact);
+  return Math.abs(exact - rounded) < 1e-5 * rounded ? rounded : Math.floor(exact);
+}
+
+/** The node with every open dimension it names replaced by its size. */
+function settle(node: Node, sizeOf: (dim: Dim) => Dim): Node {
+  switch (node.op) {
+    case 'reshape':
+      return {
+        ...node,
+        target: node.target.map((dim) =>
+          typeof dim === 'object' && 'name' in dim ? (sizeOf(dim.name) as number) : dim,
+        ),
+      };
+    case 'slice':
+      return {
+        ...node,
+        cuts: node.cuts.map((cut) => ({ ...cut, start: sizeOf(cut.start), end: sizeOf(cut.end) })),
+      };
+    case 'expand':
+      return { ...node, target: node.target.map(sizeOf) };
+    case 'resample':
+      return typeof node.size === 'object' ? node : { ...node, size: sizeOf(node.size) };
+    default:
+      return node;
+  }
+}
+
+/** A graph for inputs of concrete shapes: the shapes of all values, and nodes without open dimensions. */
+export interface ConcreteGraph {
+  shapes: Map<ValueId, readonly number[]>;
+  nodes: Node[];
+}
+
 /**
- * The shapes of all values for inputs of concrete shapes.
  * @param inputs a shape for each graph input, by value id
  * @throws ThinferError `bad-shape` naming the input or node that does not fit
  */
-export function inferShapes(
-  graph: Graph,
-  inputs: ReadonlyMap<ValueId, readonly number[]>,
-): Map<ValueId, readonly number[]> {
+export function concretize(graph: Graph, inputs: ReadonlyMap<ValueId, readonly number[]>): ConcreteGraph {
   const shapes = new Map<ValueId, readonly number[]>();
-  for (const [id, { dims }] of graph.constants) shapes.set(id, dims);
+  const sizes = new Map<string, number>();
+  const set = (id: ValueId, shape: readonly number[]) => {
+    shapes.set(id, shape);
+    for (const [axis, dim] of graph.values.get(id)!.shape.entries()) {
+      if (typeof dim === 'string' && !sizes.has(dim)) sizes.set(dim, shape[axis]);
+    }
+  };
+  const sizeOf = (dim: Dim): Dim => {
+    if (typeof dim === 'number') return dim;
+    return (
+      sizes.get(dim) ??
+      factorsOf(dim).reduce<number>((size, factor) => size * (sizes.get(String(factor)) ?? Number(factor)), 1)
+    );
+  };
+  for (const [id, { dims }] of graph.constants) set(id, dims);
   for (const { name, value } of graph.inputs) {
     const shape = inputs.get(value);
     if (!shape) throw new TypeError(`no shape for input ${name}`);
     elementCount(shape, `input "${name}"`);
-    shapes.set(value, shape);
+    set(value, shape);
   }
-  for (const node of graph.nodes) {
+  const nodes = graph.nodes.map((given) => {
+    const node = settle(given, sizeOf);
     const shape: Shape = inferNode(
       node,
       node.inputs.map((id) => shapes.get(id)!),
@@ -221,7 +416,8 @@ export function inferShapes(
     if (!isConcrete(shape)) throw new TypeError(`node ${node.name} has an open shape ${formatShape(shape)}`);
     if (!(countOf(shape)! <= MAX_ELEMENTS))
       fail(node, `an output of at most ${MAX_ELEMENTS} elements`, formatShape(shape));
-    shapes.set(node.output, shape);
-  }
-  return shapes;
+    set(node.output, shape);
+    return node;
+  });
+  return { shapes, nodes };
 }

@@ -63,6 +63,10 @@ export class Attributes {
     return value;
   }
 
+  floats(name: string): number[] | undefined {
+    return this.#find(name, Type.FLOATS)?.floats;
+  }
+
   string(name: string, fallback: string): string {
     const attribute = this.#find(name, Type.STRING);
     return attribute ? decoder.decode(attribute.s) : fallback;

@@ -1,4 +1,4 @@
-import { type Constant, type Graph, isClamped, isLayer, type LayerNode, type Node } from '../ir.js';
+import { type Constant, type Graph, isLayer, isPlain, type LayerNode, type Node } from '../ir.js';
 import type { Shape } from '../shapes.js';
 import { Rewriter } from './rewrite.js';
 
@@ -30,7 +30,7 @@ function fold(node: Node, rewriter: Rewriter): boolean {
     const layer = rewriter.producer(node.inputs[side]);
     const constant = rewriter.constantOf(node.inputs[other]);
     if (!layer || !isLayer(layer) || !constant) continue;
-    if (isClamped(layer.clamp) || rewriter.uses(node.inputs[side]) !== 1) continue;
+    if (!isPlain(layer) || rewriter.uses(node.inputs[side]) !== 1) continue;
     const added = perRow(constant, layer, rewriter.shape(layer.output));
     if (!added) continue;
     const sign = node.op === 'sub' ? -1 : 1;

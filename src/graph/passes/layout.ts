@@ -194,7 +194,8 @@ function flatten(node: LinearNode, rewriter: Rewriter): boolean {
 
   const flat = rewriter.value(`${rewriter.name(reshape.output)}.nhwc`);
   const target = reshape.target.map(
-    (dim): ReshapeDim => (typeof dim === 'object' ? { axes: dim.axes.map((axis) => perm[axis]) } : dim),
+    (dim): ReshapeDim =>
+      typeof dim === 'object' && 'axes' in dim ? { ...dim, axes: dim.axes.map((axis) => perm[axis]) } : dim,
   );
   rewriter.emit({ op: 'reshape', name: `${reshape.name}.nhwc`, inputs: transpose.inputs, output: flat, target });
   rewriter.emit({ ...node, inputs: [flat], weights: { format: 'dense', rows, cols, values } });
