@@ -72,10 +72,13 @@ function readConstant(c: NodeContext): ValueId | OnnxTensor {
   return c.bad('attributes', 'a value', attributes.names.join(', '));
 }
 
-function readDropout(c: NodeContext): ValueId {
+function readDropout(c: NodeContext): ValueId[] {
   if (c.has(2) && c.integers(2, 'training_mode').some((flag) => flag !== 0))
     throw new Unsupported('training_mode true');
-  return c.value(0);
+  const input = c.value(0);
+  if (c.outputCount === 1) return [input];
+  // Nothing is dropped: the mask is true.
+  return [input, c.emit({ op: 'expand', inputs: [c.addScalar(1)], target: c.shape(input) })];
 }
 
 function readShape(c: NodeContext): IntegerConstant {

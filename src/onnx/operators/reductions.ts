@@ -57,18 +57,20 @@ function reduction(inputFrom: number, { reduction, before, after }: Composed): O
   };
 }
 
-/** log(sum of e^x) over axes, by way of the largest x, so that nothing overflows. */
-function logSumExp(c: NodeContext, input: ValueId, axes: readonly number[]): ValueId {
+/** x less its largest over axes, so that powers do not overflow, and the log of the sum of e to what is left. */
+function logSumExp(c: NodeContext, input: ValueId, axes: readonly number[]) {
   const largest = reduce(c, input, 'max', axes);
-  const powers = unary(c, 'exp', binary(c, 'sub', input, largest));
-  return binary(c, 'add', unary(c, 'log', reduce(c, powers, 'sum', axes)), largest);
+  const rest = binary(c, 'sub', input, largest);
+  const log = unary(c, 'log', reduce(c, unary(c, 'exp', rest), 'sum', axes));
+  return { largest, rest, log };
 }
 
 const readLogSumExp = (c: NodeContext): ValueId => {
   const input = c.value(0);
   const rank = c.shape(input).length;
   const axes = axesOf(c, rank, 18) ?? range(rank);
-  const result = logSumExp(c, input, axes);
+  const { log, largest } = logSumExp(c, input, axes);
+  const result = binary(c, 'add', log, largest);
   return c.attributes.int('keepdims', 1, 0, 1) === 1 ? result : squeeze(c, result, axes);
 };
 
@@ -78,7 +80,8 @@ function readLogSoftmax(c: NodeContext): ValueId {
   const axis = axisOf(c, c.opset < 13 ? 1 : -1, rank);
   // Before opset 13, all dimensions from the axis on are normalised together.
   const axes = c.opset < 13 ? range(rank).slice(axis) : [axis];
-  return binary(c, 'sub', input, logSumExp(c, input, axes));
+  const { rest, log } = logSumExp(c, input, axes);
+  return binary(c, 'sub', rest, log);
 }
 
 function arg(reduction: 'argMax' | 'argMin'): Operator {
@@ -145,8 +148,16 @@ function rowNorm(center: boolean): Operator {
     read(c) {
       const input = c.value(0);
       const rank = c.shape(input).length;
-      const tail = rank - axisOf(c, -1, rank);
-      return normalize(c, input, tail, center, c.attributes.float('epsilon', 1e-5), 1, center ? 2 : 9);
+      const axis = axisOf(c, -1, rank);
+      const epsilon = c.attributes.float('epsilon', 1e-5);
+      const y = normalize(c, input, rank - axis, center, epsilon, 1, center ? 2 : 9);
+      if (c.outputCount === 1 || !center) return y;
+      // Mean and 1 / deviation, for who asks; nodes that nobody reads are dropped.
+      const axes = range(rank).slice(axis);
+      const mean = reduce(c, input, 'mean', axes);
+      const rest = binary(c, 'sub', input, mean);
+      const variance = reduce(c, binary(c, 'mul', rest, rest), 'mean', axes);
+      return [y, mean, unary(c, 'reciprocal', unary(c, 'sqrt', binary(c, 'add', variance, { number: epsilon })))];
     },
   };
 }
