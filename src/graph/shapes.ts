@@ -33,9 +33,23 @@ function fail(node: Node, expected: string, got: string, hint = ''): never {
   throw new ThinferError({ code: 'bad-shape', place: `node "${node.name}" (${node.op})`, expected, got, hint });
 }
 
-/** An unknown dimension, named after where it appears so that the name is the same every time. */
-function unknown(node: Node, axis: number): string {
-  return `#${node.output}.${axis}`;
+/** Names over this are replaced by a hash. */
+const LONGEST_NAME = 60;
+
+/**
+ * The name of an open dimension that follows from others: what is computed alike has one name, in whichever node, so that
+ * passes may put other nodes in its place.
+ */
+function derived(how: string, ...parts: readonly unknown[]): string {
+  const name = `${how}(${parts.join(',')})`;
+  if (name.length <= LONGEST_NAME) return name;
+  // FNV-1a, twice.
+  const hashes = [0x811c9dc5, 0x1b873593].map((seed) => {
+    let hash = seed;
+    for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+    return (hash >>> 0).toString(36);
+  });
+  return `${how}(#${hashes.join('')})`;
 }
 
 function equal(a: Dim, b: Dim): boolean {
@@ -81,7 +95,13 @@ function slide(node: Node, layout: ImageLayout, options: WindowOptions | 'global
   const height = input[axes.height];
   const width = input[axes.width];
   if (typeof height !== 'number' || typeof width !== 'number') {
-    return [unknown(node, axes.height), unknown(node, axes.width)];
+    const side = (dim: Dim, i: 0 | 1): Dim => {
+      const of = (pair: WindowOptions['kernel'] | undefined) => (typeof pair === 'object' ? pair[i] : (pair ?? 1));
+      const { kernel, stride, dilation, padding, ceilMode } = options;
+      const pads = typeof padding === 'object' ? [padding[i], padding[i + 2]] : [padding ?? 'valid'];
+      return derived('window', dim, of(kernel), of(stride), of(dilation), ...pads, ceilMode ? 'ceil' : '');
+    };
+    return [side(height, 0), side(width, 1)];
   }
   const window = nodeWindow(node, options, [typeof input[0] === 'number' ? input[0] : 1, height, width]);
   return [window.outHeight, window.outWidth];
@@ -108,21 +128,20 @@ function broadcast(node: Node, a: Shape, b: Shape): Dim[] {
     }
     if (typeof x === 'number') return x;
     if (typeof y === 'number') return y;
-    return unknown(node, i);
+    return derived('broadcast', ...[x, y].sort());
   });
 }
 
 /** What stands between the factors of an open dimension that is a product. */
 const TIMES = '·';
 
-/** The product of dimensions: a number, or a name of it; open dimensions that have none yet give undefined. */
-export function multiplyDims(dims: readonly Dim[]): Dim | undefined {
+/** The product of dimensions: a number, or a name of it. */
+export function multiplyDims(dims: readonly Dim[]): Dim {
   let number = 1;
   const names: string[] = [];
-  for (const factor of dims.flatMap((dim): Dim[] => (typeof dim === 'number' ? [dim] : dim.split(TIMES)))) {
-    const size = Number(factor);
-    if (Number.isNaN(size)) names.push(factor as string);
-    else number *= size;
+  for (const factor of dims.flatMap(factorsOf)) {
+    if (typeof factor === 'number') number *= factor;
+    else names.push(factor);
   }
   if (names.length === 0 || number === 0) return number;
   return [...(number === 1 ? [] : [String(number)]), ...names.sort()].join(TIMES);
@@ -131,7 +150,15 @@ export function multiplyDims(dims: readonly Dim[]): Dim | undefined {
 /** The factors of a dimension. */
 export function factorsOf(dim: Dim): Dim[] {
   if (typeof dim === 'number') return [dim];
-  return dim.split(TIMES).map((factor) => (Number.isNaN(Number(factor)) ? factor : Number(factor)));
+  const parts: string[] = [''];
+  let depth = 0;
+  for (const char of dim) {
+    if (char === '(') depth++;
+    else if (char === ')') depth--;
+    if (char === TIMES && depth === 0) parts.push('');
+    else parts[parts.length - 1] += char;
+  }
+  return parts.map((part) => (/^\d+$/.test(part) ? Number(part) : part));
 }
 
 /** Elements of a shape, or undefined while a dimension is open. */
@@ -139,18 +166,18 @@ export function countOf(shape: Shape): number | undefined {
   return isConcrete(shape) ? shape.reduce((a, b) => a * b, 1) : undefined;
 }
 
-function resolve(node: Node, dim: Exclude<ReshapeDim, 'infer'>, input: Shape, axis: number): Dim {
+function resolve(node: Node, dim: Exclude<ReshapeDim, 'infer'>, input: Shape): Dim {
   if (typeof dim === 'number') return dim;
   if ('name' in dim) return dim.name;
   if (dim.axes.some((from) => from >= input.length)) {
     fail(node, `an input of more than ${Math.max(...dim.axes)} dimensions`, formatShape(input));
   }
   const { axes, times = 1 } = dim;
-  return multiplyDims([times, ...axes.map((from) => input[from])]) ?? unknown(node, axis);
+  return multiplyDims([times, ...axes.map((from) => input[from])]);
 }
 
 function reshape(node: Node, target: readonly ReshapeDim[], input: Shape): Dim[] {
-  const dims = target.map((dim, i) => (dim === 'infer' ? 1 : resolve(node, dim, input, i)));
+  const dims = target.map((dim) => (dim === 'infer' ? 1 : resolve(node, dim, input)));
   const inferred = target.indexOf('infer');
   // Named dimensions that both sides share count on neither; a wrong size among the rest shows when they are numbers.
   const rest = [...dims];
@@ -165,7 +192,7 @@ function reshape(node: Node, target: readonly ReshapeDim[], input: Shape): Dim[]
     if (inferred >= 0) {
       const names = from.filter((dim) => typeof dim === 'string');
       const numbers = countOf(from.filter((dim) => typeof dim === 'number'));
-      dims[inferred] = names.length === 1 && numbers === known ? names[0] : unknown(node, inferred);
+      dims[inferred] = names.length === 1 && numbers === known ? names[0] : derived('rest', ...from, '/', ...rest);
     }
     return dims;
   }
@@ -223,13 +250,13 @@ export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
     case 'slice':
       return input.map((dim, axis) => {
         const cut = node.cuts.find((candidate) => candidate.axis === axis);
-        return cut ? (cutSize(cut, dim) ?? unknown(node, axis)) : dim;
+        return cut ? cutSize(cut, dim) : dim;
       });
     case 'expand':
       return broadcast(node, input, node.target);
     case 'tile':
       requireRank(node, input, node.repeats.length);
-      return input.map((dim, axis) => multiplyDims([dim, node.repeats[axis]]) ?? unknown(node, axis));
+      return input.map((dim, axis) => multiplyDims([dim, node.repeats[axis]]));
     case 'pad':
       return pad(node, input);
     case 'gather':
@@ -279,7 +306,7 @@ export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
 function concat(node: Node, axis: number, inputs: readonly Shape[]): Dim[] {
   const [first, ...others] = inputs;
   if (first.length <= axis) fail(node, `inputs of over ${axis} dimensions`, formatShape(first));
-  let size: Dim | undefined = first[axis];
+  let size: Dim = first[axis];
   const dims = [...first];
   for (const shape of others) {
     requireRank(node, shape, first.length);
@@ -291,9 +318,9 @@ function concat(node: Node, axis: number, inputs: readonly Shape[]): Dim[] {
     const more = shape[axis];
     if (more === 0) continue;
     if (size === 0) size = more;
-    else size = typeof size === 'number' && typeof more === 'number' ? size + more : undefined;
+    else size = typeof size === 'number' && typeof more === 'number' ? size + more : derived('sum', size, more);
   }
-  dims[axis] = size ?? unknown(node, axis);
+  dims[axis] = size;
   return dims;
 }
 
@@ -311,18 +338,20 @@ export function cutRange({ start, end, step }: Cut, size: number): { first: numb
 /** The largest index that exporters write for "to the end" is far over this. */
 const TO_THE_END = 2 ** 31 - 2;
 
-/** The size of an axis of which a part is cut, or undefined where that is known only later. */
-function cutSize(cut: Cut, size: Dim): Dim | undefined {
+/** The size of an axis of which a part is cut. */
+function cutSize(cut: Cut, size: Dim): Dim {
   const { start, end, step } = cut;
   if (typeof size === 'number' && typeof start === 'number' && typeof end === 'number') {
     return cutRange(cut, size).count;
   }
-  if (step !== 1) return undefined;
+  const other = derived('cut', size, start, end, step);
+  if (step !== 1) return other;
   const whole = end === size || (typeof end === 'number' && end >= TO_THE_END);
-  if (start === 0) return whole ? size : end === size || typeof end === 'string' ? end : undefined;
+  if (start === 0 && end !== 1) return whole ? size : typeof end === 'string' ? end : other;
   // One row of an open axis, the first or last: an axis without any would be no batch.
-  if (typeof start === 'number' && start < 0 && whole) return start === -1 ? 1 : undefined;
-  return undefined;
+  if (typeof start === 'number' && start < 0 && whole) return start === -1 ? 1 : other;
+  if (typeof start === 'number' && typeof end === 'number' && start >= 0 && end - start === 1) return 1;
+  return other;
 }
 
 function pad(node: PadNode, input: Shape): Dim[] {
@@ -330,7 +359,7 @@ function pad(node: PadNode, input: Shape): Dim[] {
   return input.map((dim, axis) => {
     const [before, after] = [node.before[axis], node.after[axis]];
     if (before === 0 && after === 0) return dim;
-    if (typeof dim !== 'number') return unknown(node, axis);
+    if (typeof dim !== 'number') return derived('pad', dim, before, after);
     const most = node.mode === 'reflect' ? dim - 1 : node.mode === 'edge' && dim === 0 ? 0 : Number.POSITIVE_INFINITY;
     if (Math.max(before, after) > most || dim + before + after < 0 || before < -dim || after < -dim) {
       fail(node, `a border of at most ${most} around ${dim}`, `${before} and ${after}`);
@@ -343,7 +372,7 @@ function resampledSize(node: ResampleNode, size: Dim): Dim {
   if (typeof node.size !== 'object') return node.size;
   const { scale } = node.size;
   if (typeof size !== 'number')
-    return (Number.isInteger(scale) && multiplyDims([size, scale])) || unknown(node, node.axis);
+    return Number.isInteger(scale) ? multiplyDims([size, scale]) : derived('scale', size, scale);
   // A scale is often a quotient in f32: what is a whole number but for its rounding stays one.
   const exact = size * scale;
   const rounded = Math.round(exact);
@@ -395,10 +424,20 @@ export function concretize(graph: Graph, inputs: ReadonlyMap<ValueId, readonly n
   };
   const sizeOf = (dim: Dim): Dim => {
     if (typeof dim === 'number') return dim;
-    return (
-      sizes.get(dim) ??
-      factorsOf(dim).reduce<number>((size, factor) => size * (sizes.get(String(factor)) ?? Number(factor)), 1)
-    );
+    const known = sizes.get(dim);
+    if (known !== undefined) return known;
+    return factorsOf(dim).reduce<number>((product, factor) => {
+      const size = typeof factor === 'number' ? factor : sizes.get(factor);
+      if (size === undefined) {
+        throw new ThinferError({
+          code: 'unsupported',
+          place: 'model',
+          expected: 'open dimensions that a value of the graph has',
+          got: dim,
+        });
+      }
+      return product * size;
+    }, 1);
   };
   for (const [id, { dims }] of graph.constants) set(id, dims);
   for (const { name, value } of graph.inputs) {

@@ -1,4 +1,4 @@
-import { type Constant, NO_CLAMP, transposeConstant, type ValueId } from '../../graph/ir.js';
+import { type Constant, type Cut, NO_CLAMP, transposeConstant, type ValueId } from '../../graph/ir.js';
 import type { WindowOptions } from '../../layers/geometry.js';
 import { Unsupported } from '../tensor.js';
 import {
@@ -218,24 +218,26 @@ function readConvTranspose(c: NodeContext): ValueId {
       if (s > 1 && d > 1) throw new Unsupported('dilations together with strides');
       // Output pixel o = s i + d k: phase o mod s takes the taps k = phase mod s, of which there are `taps` at most.
       const taps = Math.ceil(size / s);
-      const length = sizeOf(c, image, side + 2);
-      const full = (length - 1) * s + (size - 1) * d + 1;
+      // Of n pixels, the result without padding has n s + grown; what is asked for ends at n s + end.
+      const grown = (size - 1) * d + 1 - s + extra[side];
       let begin = 0;
-      let out = full + extra[side];
+      let end = grown;
       if (Array.isArray(padding)) {
         begin = padding[side];
-        out -= padding[side] + padding[side + 2];
+        end = grown - padding[side + 2];
       }
       // Where the size is given, the padding follows from it.
-      const same = padding === 'same' || padding === 'sameLower' ? length * s : undefined;
-      const target = wanted && (rank === 2 || side === 1) ? wanted[side] : same;
-      if (target !== undefined) {
-        const total = full + extra[side] - target;
+      const same = padding === 'same' || padding === 'sameLower' ? 0 : undefined;
+      const given = wanted && (rank === 2 || side === 1) ? wanted[side] - sizeOf(c, image, side + 2) * s : same;
+      if (given !== undefined) {
+        const total = grown - given;
         begin = Math.max(padding === 'same' ? Math.floor(total / 2) : Math.ceil(total / 2), 0);
-        out = target;
+        end = begin + given;
       }
-      if (out < 1 || out > MAX_SIZE) c.bad('output', `a size in 1..${MAX_SIZE}`, String(out));
-      return { s, d, taps, begin, out, blocks: Math.max(length + taps - 1, Math.ceil((begin + out) / s)), length };
+      // Blocks of s pixels that the convolution makes beyond those of the n.
+      const before = (taps - 1) * d;
+      const after = Math.max(before, Math.ceil(end / s));
+      return { s, d, taps, begin, past: end - after * s, before, after };
     });
     const [v, h] = plans;
     const groupInputs = inputs / groups;
@@ -260,10 +262,6 @@ function readConvTranspose(c: NodeContext): ValueId {
         }
       }
     }
-    const before = (plan: typeof v) => (plan.taps - 1) * plan.d;
-    const blocks = (plan: typeof v) =>
-      plan.d > 1 ? Math.max(plan.length + before(plan), plan.begin + plan.out) : plan.blocks;
-    const after = (plan: typeof v) => Math.max(blocks(plan) - plan.length, 0);
     const product = c.emit({
       op: 'conv2d',
       inputs: [image],
@@ -271,7 +269,7 @@ function readConvTranspose(c: NodeContext): ValueId {
       window: {
         kernel: [v.taps, h.taps],
         dilation: [v.d, h.d],
-        padding: [before(v), before(h), after(v), after(h)],
+        padding: [v.before, h.before, v.after, h.after],
       },
       groups,
       weights: { format: 'dense', rows, cols, values },
@@ -280,13 +278,14 @@ function readConvTranspose(c: NodeContext): ValueId {
     });
     let result = product;
     if (v.s * h.s > 1) {
-      const [height, width] = [sizeOf(c, product, 2), sizeOf(c, product, 3)];
-      const [batch] = keepDims(shape, [0]);
+      const [batch, , height, width] = keepDims(c.shape(product));
       const split = reshape(c, product, [batch, groups, v.s, h.s, groupOutputs, height, width]);
       const moved = c.emit({ op: 'transpose', inputs: [split], perm: [0, 1, 4, 5, 2, 6, 3] });
-      result = reshape(c, moved, [batch, outputs, height * v.s, width * h.s]);
+      result = reshape(c, moved, [batch, outputs, { axes: [3, 4] }, { axes: [5, 6] }]);
     }
-    const cuts = plans.map(({ begin, out }, side) => ({ axis: side + 2, start: begin, end: begin + out, step: 1 }));
+    const cuts = plans.map(({ begin, past }, side): Cut => {
+      return { axis: side + 2, start: begin, end: past === 0 ? Number.MAX_SAFE_INTEGER : past, step: 1 };
+    });
     return c.emit({ op: 'slice', inputs: [result], cuts });
   });
 }

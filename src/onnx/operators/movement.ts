@@ -44,7 +44,10 @@ function readReshape(c: NodeContext): ValueId {
     if (axis >= shape.length) c.bad(`shape[${axis}]`, `a 0 only for the ${shape.length} dimensions of the input`, '0');
     return { axes: [axis] };
   });
-  return reshape(c, input, target);
+  // The one that is no dimension of the input is what is left.
+  const named = target.filter((dim) => typeof dim === 'object' && 'name' in dim);
+  const settles = named.length === 1 && !target.includes('infer') && !target.includes(0);
+  return reshape(c, input, settles ? target.map((dim) => (dim === named[0] ? 'infer' : dim)) : target);
 }
 
 function readTranspose(c: NodeContext): ValueId {
@@ -90,9 +93,7 @@ function readShape(c: NodeContext): IntegerConstant {
 }
 
 function readSize(c: NodeContext): IntegerConstant {
-  const size = multiplyDims(c.shape(c.value(0)));
-  if (size === undefined) throw new Unsupported('the size of an input with open dimensions');
-  return { kind: 'integers', dims: [], data: [size] };
+  return { kind: 'integers', dims: [], data: [multiplyDims(c.shape(c.value(0)))] };
 }
 
 function readConstantOfShape(c: NodeContext): ValueId | IntegerConstant {
