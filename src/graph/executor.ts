@@ -5,7 +5,7 @@ import { isMatmul, type Problem } from '../plan/problem.js';
 import { type Selection, select } from '../plan/select.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
-import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
+import { type Graph, isLayer, type LayerNode, type Node, type ValueId } from './ir.js';
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
@@ -50,7 +50,7 @@ export interface NodeReport {
   predictedMs: number;
   /** Layers with weights only. */
   format?: FormatName;
-  /** Bytes of packed weights and bias on the device, padding included. Layers with weights only. */
+  /** Bytes of packed weights and bias on the device, padding included; 0 for those that a layer before has. Layers with weights only. */
   weightBytes?: number;
   /** Every row that was considered on the chosen backend, and why it was chosen or not. */
   candidates: Candidate[];
@@ -163,6 +163,8 @@ export class Model {
   readonly #plans: Plan[] = [];
   readonly #operands = new Shared<Operands>();
   readonly #constants = new Shared<DeviceBuffer>();
+  /** Weights and biases, numbered as they are met. */
+  readonly #numbers = new Map<object, number>();
   readonly #lost = new Set<Backend>();
   #queue: Promise<unknown> = Promise.resolve();
   #pending = 0;
@@ -239,6 +241,7 @@ export class Model {
     const plan = this.#plans.at(-1);
     if (!plan) return [];
     const { device } = plan.backend;
+    const reported = new Set<Operands>();
     return this.#graph.nodes.map((node) => {
       const steps = plan.steps.flatMap((step, i) =>
         step.node.output === node.output ? { ...step, operands: plan.operands[i] } : [],
@@ -256,7 +259,9 @@ export class Model {
       };
       if (isLayer(node)) {
         report.format = node.weights.format;
-        report.weightBytes = steps[0]?.operands?.bytes ?? 0;
+        const operands = steps[0]?.operands;
+        report.weightBytes = operands && !reported.has(operands) ? operands.bytes : 0;
+        if (operands) reported.add(operands);
       }
       return report;
     });
@@ -472,7 +477,7 @@ export class Model {
   #packStep(backend: Backend, { node, problem, selection }: Step, release: (() => void)[]): Operands | undefined {
     if (!isLayer(node) || !isMatmul(problem)) return undefined;
     const { variant } = selection;
-    const key = this.#key(backend, `${node.output} ${backend.layoutOf(variant, problem)}`);
+    const key = this.#key(backend, `${this.#weightsId(node)} ${backend.layoutOf(variant, problem)}`);
     const operands = this.#operands.acquire(
       key,
       () => backend.pack(variant, problem, node.weights, node.bias),
@@ -480,6 +485,17 @@ export class Model {
     );
     release.push(() => this.#operands.release(key));
     return operands;
+  }
+
+  /** A number for a layer's weights and bias: layers that share both share one copy. */
+  #weightsId({ weights, bias }: LayerNode): string {
+    const numbers = [weights, bias].map((part) => {
+      if (!part) return '-';
+      const known = this.#numbers.get(part) ?? this.#numbers.size;
+      this.#numbers.set(part, known);
+      return known;
+    });
+    return numbers.join(' ');
   }
 
   #uploadConstants({ backend, steps }: Draft, release: (() => void)[]): Map<ValueId, DeviceBuffer> {

@@ -34,7 +34,7 @@ export const NO_CLAMP: Clamp = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINI
 export type ImageLayout = 'NCHW' | 'NHWC';
 
 interface NodeBase {
-  /** Options and reports name layers by it; unique among the layers of a graph. */
+  /** Options and reports name layers by it: unique among the layers of a graph, but for those that share weights. */
   name: string;
   inputs: readonly ValueId[];
   output: ValueId;

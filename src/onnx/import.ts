@@ -88,8 +88,13 @@ function opsetOf(model: ModelProto): number {
   return version;
 }
 
+/** The first output that a node names. */
+function outputName({ output }: NodeProto): string {
+  return output.find((name) => name !== '') ?? '';
+}
+
 function titleOf(node: NodeProto): string {
-  const name = node.name || node.output.find((output) => output !== '') || '?';
+  const name = node.name || outputName(node) || '?';
   return `node "${name.slice(0, 120)}" (${node.opType.slice(0, 60)})`;
 }
 
@@ -146,6 +151,8 @@ class Importer {
   readonly #inputs: { name: string; value: ValueId }[] = [];
   readonly #bindings = new Map<string, Binding>();
   readonly #layerNames = new Set<string>();
+  /** Names of layers by their weights: those that share them share the name. */
+  readonly #nameOfWeights = new Map<object, string>();
   readonly #unsupported: string[] = [];
   readonly #capacity: number;
   #claimed = 0;
@@ -332,7 +339,7 @@ class Importer {
         JSON.stringify(proto.input.slice(0, 8)),
       );
     }
-    if (!proto.output[0]) badModel(place, 'an output', 'none');
+    if (outputName(proto) === '') badModel(place, 'an output', 'none');
     const made = operator.read(this.#context(proto, attributes, inputCount, place));
     return Array.isArray(made) ? made : [made];
   }
@@ -374,11 +381,11 @@ class Importer {
       holdsIntegers: (id) => this.#integral.has(id),
       shape: (value) => this.#values.get(value)!.shape,
       emit: (node) => this.#emit(node, proto, place),
-      addConstant: (constant) => this.#addConstant(proto.output[0], constant),
+      addConstant: (constant) => this.#addConstant(outputName(proto), constant),
       addScalar: (number, like = -1) =>
         this.#integral.has(like) && Number.isInteger(number)
-          ? this.#addIntegers(proto.output[0], { kind: 'integers', dims: [], data: [number] })
-          : this.#addConstant(proto.output[0], { dims: [], data: Float32Array.of(number) }),
+          ? this.#addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })
+          : this.#addConstant(outputName(proto), { dims: [], data: Float32Array.of(number) }),
       markIntegers: (id) => {
         this.#integral.add(id);
         return id;
@@ -392,7 +399,7 @@ class Importer {
 
   /** Adds a node, or its result where that is known now. */
   #emit(node: NewNode, proto: NodeProto, place: string): ValueId {
-    const name = proto.output[0];
+    const name = outputName(proto);
     // Not yet a value of the graph: -1 stands for the output.
     const full: Node = { ...node, name: proto.name || name, output: -1 };
     try {
@@ -435,8 +442,11 @@ class Importer {
   /** Layers are addressed by name: one that is taken falls back to the output's, which is unique in the model. */
   #nameOf(node: Node, output: string, id: ValueId): string {
     if (!isLayer(node)) return node.name;
+    const shared = this.#nameOfWeights.get(node.weights);
+    if (shared !== undefined) return shared;
     const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
     this.#layerNames.add(name);
+    this.#nameOfWeights.set(node.weights, name);
     return name;
   }
 }
