@@ -33,6 +33,9 @@ function fail(node: Node, expected: string, got: string, hint = ''): never {
   throw new ThinferError({ code: 'bad-shape', place: `node "${node.name}" (${node.op})`, expected, got, hint });
 }
 
+/** A resampled axis has a table of this many positions at most. */
+const MAX_RESAMPLED = 1 << 16;
+
 /** Names over this are replaced by a hash. */
 const LONGEST_NAME = 60;
 
@@ -264,7 +267,13 @@ export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
       return [...input.slice(0, node.axis), ...inputs[1], ...input.slice(node.axis + 1)];
     case 'resample':
       if (input.length <= node.axis) fail(node, `an input of over ${node.axis} dimensions`, formatShape(input));
-      return input.map((dim, axis) => (axis === node.axis ? resampledSize(node, dim) : dim));
+      return input.map((dim, axis) => {
+        const size = axis === node.axis ? resampledSize(node, dim) : dim;
+        if (axis === node.axis && typeof size === 'number' && (size < 1 || size > MAX_RESAMPLED)) {
+          fail(node, `a size in 1..${MAX_RESAMPLED}`, String(size));
+        }
+        return size;
+      });
     case 'reduce':
       if (Math.max(...node.axes) >= input.length) {
         fail(node, `an input of over ${Math.max(...node.axes)} dimensions`, formatShape(input));

@@ -243,6 +243,8 @@ function readConvTranspose(c: NodeContext): ValueId {
     const groupInputs = inputs / groups;
     const rows = groups * v.s * h.s * groupOutputs;
     const cols = v.taps * h.taps * groupInputs;
+    if (rows * cols > 16 * weights.data.length + MAX_SIZE)
+      throw new Unsupported('strides that are far over the kernel');
     c.claim(rows * cols);
     const values = new Float32Array(rows * cols);
     let at = 0;

@@ -18,6 +18,9 @@ import {
 } from './context.js';
 
 const MAX_SIZE = 2 ** 30;
+const MAX_RESIZED = 1 << 16;
+/** Numbers of a range at most. */
+const MOST_STEPS = 1 << 20;
 const { MAX_SAFE_INTEGER, MIN_SAFE_INTEGER } = Number;
 
 function readFlatten(c: NodeContext): ValueId {
@@ -120,6 +123,7 @@ function readRange(c: NodeContext): OnnxTensor {
   });
   if (delta === 0) c.bad('delta', 'a number other than 0', '0');
   const count = Math.max(Math.ceil((limit - start) / delta), 0);
+  if (count > MOST_STEPS) throw new Unsupported(`a range of ${count} numbers (only ${MOST_STEPS})`);
   c.claim(count);
   const data = Array.from({ length: count }, (_, i) => start + i * delta);
   return floats
@@ -140,7 +144,7 @@ function readSplit(c: NodeContext): ValueId[] {
   const size = sizeOf(c, input, axis);
   const given =
     c.opset < 13 ? c.attributes.ints('split', undefined, 0, size) : c.has(1) ? c.integers(1, 'split') : undefined;
-  const parts = given?.length ?? c.attributes.int('num_outputs', c.outputCount, 1, MAX_SIZE);
+  const parts = given?.length ?? c.attributes.int('num_outputs', c.outputCount, 1, c.outputCount);
   const each = Math.ceil(size / parts);
   const sizes = given ?? range(parts).map((i) => Math.max(Math.min(each, size - i * each), 0));
   if (sizes.some((part) => part < 0) || sizes.reduce((a, b) => a + b, 0) !== size) {
@@ -326,7 +330,7 @@ function readResize(c: NodeContext): ValueId {
   const wanted = sizes ?? scales ?? [];
   if (wanted.length !== axes.length) c.bad('scales', `${axes.length} of them`, String(wanted.length));
   for (const x of wanted)
-    if (!(typeof x === 'string' || (x > 0 && x <= MAX_SIZE))) c.bad('scales', 'sizes over 0', String(x));
+    if (!(typeof x === 'string' || (x > 0 && x <= MAX_RESIZED))) c.bad('scales', 'sizes over 0', String(x));
   const node = {
     op: 'resample',
     mode: (mode as string) === 'bilinear' ? 'linear' : mode,
