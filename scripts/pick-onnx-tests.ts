@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { runNodeTest } from '../test/support/onnx-node.js';
+import { ReferenceBackend } from '../test/support/reference-backend.js';
 import { root } from './paths.js';
 
 /** Larger tests say nothing that the others don't. */
@@ -23,7 +24,7 @@ for (const name of readdirSync(folder).sort()) {
   };
   let wrong: unknown;
   try {
-    wrong = await runNodeTest(read);
+    wrong = await runNodeTest(new ReferenceBackend(), read);
   } catch (error) {
     wrong = error instanceof Error ? error.message : error;
   }

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Backend } from '../src/backend.js';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
 import type { ModelOptions, ModelOutputs } from '../src/graph/executor.js';
 import {
@@ -11,6 +12,7 @@ import {
   TensorProto_DataType,
 } from '../src/onnx/generated/onnx_pb.js';
 import { loadOnnx } from '../src/onnx/index.js';
+import { createWasmBackend } from '../src/wasm/index.js';
 import { gunzip, readFashion, readFixture } from './support/fixtures.js';
 import { runNodeTest } from './support/onnx-node.js';
 import { floatTensor, intTensor, OnnxWriter } from './support/onnx-writer.js';
@@ -77,21 +79,27 @@ function untar(archive: Uint8Array): Map<string, Uint8Array> {
   return files;
 }
 
-conformance('tests of the ONNX project give their outputs', async () => {
-  const files = untar(await gunzip(await readFixture('test/data/onnx-node.tar.gz')));
-  const names = [...files.keys()].filter((path) => path.endsWith('/model.onnx')).map((path) => path.split('/')[0]);
-  assert.is(names.length, NODE_TESTS);
-  const wrong: string[] = [];
-  for (const name of names) {
-    try {
-      const what = await runNodeTest((file) => files.get(`${name}/${file}`)!);
-      if (what) wrong.push(`${name}: ${what}`);
-    } catch (error) {
-      wrong.push(`${name}: ${error}`);
+for (const [title, make] of Object.entries({
+  reference: async () => new ReferenceBackend(),
+  wasm: () => createWasmBackend({ threads: 1 }),
+}))
+  conformance(`tests of the ONNX project give their outputs: ${title}`, async () => {
+    const backend: Backend = await make();
+    const files = untar(await gunzip(await readFixture('test/data/onnx-node.tar.gz')));
+    const names = [...files.keys()].filter((path) => path.endsWith('/model.onnx')).map((path) => path.split('/')[0]);
+    assert.is(names.length, NODE_TESTS);
+    const wrong: string[] = [];
+    for (const name of names) {
+      try {
+        const what = await runNodeTest(backend, (file) => files.get(`${name}/${file}`)!);
+        if (what) wrong.push(`${name}: ${what}`);
+      } catch (error) {
+        wrong.push(`${name}: ${error}`);
+      }
     }
-  }
-  assert.equal(wrong, []);
-});
+    backend.free();
+    assert.equal(wrong, []);
+  });
 
 conformance.run();
 

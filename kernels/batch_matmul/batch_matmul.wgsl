@@ -61,8 +61,8 @@ fn main(
       let k = s % TILE_K;
       let quad = s / TILE_K * 4u;
       let inside = k0 + k < K;
-      var x: vec4<f32>;
-      var y: vec4<f32>;
+      var x = vec4<f32>();
+      var y = vec4<f32>();
       for (var i = 0u; i < 4u; i++) {
         if (inside) {
           x[i] = input[a + min(m0 + quad + i, M - 1u) * A_ROW + (k0 + k) * A_COL];

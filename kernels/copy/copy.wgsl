@@ -22,14 +22,14 @@ fn main(
   if (i >= params.size) {
     return;
   }
-  var from = FROM;
-  var to = TO;
+  var a_at = FROM;
+  var c_at = TO;
   var rest = i;
   for (var d = RANK - 1u; d > 0u; d--) {
     let at = rest % DIMS[d];
     rest /= DIMS[d];
-    from += at * FROM_STRIDES[d];
-    to += at * TO_STRIDES[d];
+    a_at += at * FROM_STRIDES[d];
+    c_at += at * TO_STRIDES[d];
   }
-  output[to + rest * TO_STRIDES[0]] = input[from + rest * FROM_STRIDES[0]];
+  output[c_at + rest * TO_STRIDES[0]] = input[a_at + rest * FROM_STRIDES[0]];
 }

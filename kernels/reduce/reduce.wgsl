@@ -30,7 +30,7 @@ fn join(a: Part, b: Part) -> Part {
   switch REDUCTION {
     case 2u, 3u, 7u, 8u: {
       let largest = REDUCTION == 2u || REDUCTION == 7u;
-      let better = select(b.value < a.value, b.value > a.value, largest);
+      let better = (largest && b.value > a.value) || (!largest && b.value < a.value);
       let earlier = b.value == a.value && b.at < a.at;
       if (is_nan(a.value) || is_nan(b.value)) {
         if (is_nan(a.value) && is_nan(b.value)) {

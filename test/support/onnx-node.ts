@@ -1,8 +1,8 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { Backend } from '../../src/backend.js';
 import { ModelProtoSchema, TensorProtoSchema } from '../../src/onnx/generated/onnx_pb.js';
 import { loadOnnx } from '../../src/onnx/index.js';
 import { readTensor } from '../../src/onnx/tensor.js';
-import { ReferenceBackend } from './reference-backend.js';
 
 /**
  * Inputs that thinfer wants constant (weights, shapes, limits), by operator: the ONNX project's node tests have them as
@@ -39,7 +39,7 @@ interface Floats {
 }
 
 /** Runs one test of the ONNX project; what is wrong in words, or undefined. Throws what loading or running throws. */
-export async function runNodeTest(read: (file: string) => Uint8Array): Promise<string | undefined> {
+export async function runNodeTest(backend: Backend, read: (file: string) => Uint8Array): Promise<string | undefined> {
   const parse = (file: string) => fromBinary(TensorProtoSchema, read(`test_data_set_0/${file}`));
   const floats = (file: string): Floats => {
     const { dims, data } = readTensor(parse(file), file, () => {});
@@ -55,7 +55,7 @@ export async function runNodeTest(read: (file: string) => Uint8Array): Promise<s
     if (constant) initializer.push({ ...parse(`input_${i}.pb`), name });
     else inputs[name] = floats(`input_${i}.pb`);
   }
-  const model = await loadOnnx({ backends: [new ReferenceBackend()] }, toBinary(ModelProtoSchema, proto));
+  const model = await loadOnnx({ backends: [backend] }, toBinary(ModelProtoSchema, proto));
   const got = await model.run(inputs);
   model.free();
   for (const [i, { name }] of output.entries()) {
