@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Backend } from '../src/backend.js';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
-import type { ModelOptions, ModelOutputs } from '../src/graph/executor.js';
+import type { ModelOptions, ModelOutputs } from '../src/graph/model.js';
 import {
   type ModelProto,
   ModelProtoSchema,
@@ -367,8 +367,14 @@ operators('integers as inputs: an embedding table', async () => {
     .input('ids', ['N', 'S'], TensorProto_DataType.INT64)
     .floats('table', [4, 2], range(8));
   writer.node('Gather', ['table', 'ids'], ['y']).floats('row', [2], [100, 200]).node('Add', ['y', 'row'], ['z']);
-  const { z } = await run(writer.output('z'), { ids: tensor([1, 3], [3, 0, -1]) });
-  assert.equal(z, tensor([1, 3, 2], [106, 207, 100, 201, 106, 207]));
+  const model = await load(writer.output('z').bytes());
+  for (const data of [Float32Array.of(3, 0, -1), Int32Array.of(3, 0, -1), BigInt64Array.of(3n, 0n, -1n)]) {
+    const { z } = await model.run({ ids: { shape: [1, 3], data } });
+    assert.equal(z, tensor([1, 3, 2], [106, 207, 100, 201, 106, 207]));
+  }
+  const large = { shape: [1, 1], data: Int32Array.of(2 ** 25) };
+  const refused = await model.run({ ids: large }).catch((error) => error);
+  assert.is(refused.code, 'bad-argument');
 });
 
 operators('a division of integers is one, of floats is not', async () => {
