@@ -1,8 +1,10 @@
 import { Job } from '../shared/job';
 import { madd, storeTail } from '../shared/simd';
 
-// C[o, n] = reduction over i of A[o, i, n], by its number in REDUCTIONS of src/plan/problem.ts. Tiles are blocks of 4
+// C[o, n] = reduction over i of A[o, i, n], by its number in REDUCTIONS of src/plan/problem.ts. Tiles are blocks of 16
 // neighbours n of one o.
+
+const BLOCK: u32 = 16;
 
 @unmanaged
 class ReduceJob extends Job {
@@ -79,6 +81,24 @@ function columnsOf(from: usize, size: u32, stride: usize, to: usize, count: u32,
   storeTail(to, y, y, count);
 }
 
+/** Sixteen columns. */
+// @ts-ignore: decorator
+@inline
+function columns16(from: usize, size: u32, stride: usize, to: usize, reduction: u32): void {
+  let s0 = f32x4.splat(start(reduction)), s1 = s0, s2 = s0, s3 = s0;
+  for (let i: u32 = 0; i < size; i++) {
+    s0 = add(s0, v128.load(from, 0), reduction);
+    s1 = add(s1, v128.load(from, 16), reduction);
+    s2 = add(s2, v128.load(from, 32), reduction);
+    s3 = add(s3, v128.load(from, 48), reduction);
+    from += stride;
+  }
+  v128.store(to, finish(s0, size, reduction), 0);
+  v128.store(to, finish(s1, size, reduction), 16);
+  v128.store(to, finish(s2, size, reduction), 32);
+  v128.store(to, finish(s3, size, reduction), 48);
+}
+
 /** The index of the first largest (or smallest) of `size` floats, `stride` bytes apart; of a NaN, if there is one. */
 function argOf(from: usize, size: u32, stride: usize, largest: bool): f32 {
   let best = f32.load(from);
@@ -98,20 +118,27 @@ function argOf(from: usize, size: u32, stride: usize, largest: bool): f32 {
 @inline
 function run(job: ReduceJob, begin: u32, end: u32, reduction: u32): void {
   const size = job.size, inner = job.inner;
-  const blocks = (inner + 3) / 4;
+  const blocks = (inner + BLOCK - 1) / BLOCK;
   const stride = <usize>inner * 4;
   for (let tile = begin; tile < end; tile++) {
-    const n = (tile % blocks) * 4;
+    const n = (tile % blocks) * BLOCK;
     const o = tile / blocks;
+    const count = min(inner - n, BLOCK);
     const from = job.input + (<usize>o * size * inner + n) * 4;
     const to = job.output + (<usize>o * inner + n) * 4;
     if (reduction >= 7) {
-      const count = min(inner - n, 4);
       for (let i: u32 = 0; i < count; i++) {
         f32.store(to + i * 4, argOf(from + i * 4, size, stride, reduction == 7));
       }
-    } else if (inner == 1) rowOf(from, size, to, reduction);
-    else columnsOf(from, size, stride, to, min(inner - n, 4), reduction);
+    } else if (inner == 1) {
+      rowOf(from, size, to, reduction);
+    } else if (count == BLOCK) {
+      columns16(from, size, stride, to, reduction);
+    } else {
+      for (let i: u32 = 0; i < count; i += 4) {
+        columnsOf(from + i * 4, size, stride, to + i * 4, min(count - i, 4), reduction);
+      }
+    }
   }
 }
 
