@@ -1,6 +1,7 @@
 import type { Backend, DeviceBuffer, Operands } from '../backend.js';
 import { describe, ThinferError } from '../errors.js';
 import type { FormatName } from '../formats/format.js';
+import type { Selection } from '../plan/select.js';
 import { product } from '../plan/strides.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
@@ -151,10 +152,13 @@ export class Model {
     if (!plan) return [];
     const { device } = plan.backend;
     const reported = new Set<Operands>();
+    const stepsOf = new Map<ValueId, { selection: Selection; operands: Operands | undefined }[]>();
+    for (const [i, { node, selection }] of plan.steps.entries()) {
+      const others = stepsOf.get(node.output) ?? [];
+      stepsOf.set(node.output, [...others, { selection, operands: plan.operands[i] }]);
+    }
     return this.#graph.nodes.map((node) => {
-      const steps = plan.steps.flatMap((step, i) =>
-        step.node.output === node.output ? { ...step, operands: plan.operands[i] } : [],
-      );
+      const steps = stepsOf.get(node.output) ?? [];
       const candidates = steps.flatMap(({ selection }) => selection.candidates);
       const chosen = candidates.filter((candidate) => candidate.chosen);
       const report: NodeReport = {

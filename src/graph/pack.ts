@@ -75,7 +75,7 @@ type Packed = Map<Weights, Weights>;
 function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
-  const chosen = named ?? automatic(denseValues(node), node.weights.cols);
+  const chosen = () => named ?? automatic(denseValues(node), node.weights.cols);
   const wrong = node.bias?.findIndex((x) => !Number.isFinite(x)) ?? -1;
   if (wrong >= 0) {
     const place = `layer "${node.name}": bias[${wrong}]`;
@@ -87,10 +87,10 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
     });
   }
   try {
-    const weights = packed.get(node.weights) ?? pack(node, chosen);
+    const weights = packed.get(node.weights) ?? pack(node, chosen());
     packed.set(node.weights, weights);
-    if (node.op !== 'conv2d' || chosen.format !== 'xnor') return { ...node, weights };
-    return { ...node, weights, binaryPadding: chosen.binaryPadding ?? 'zero' };
+    if (node.op !== 'conv2d' || named?.format !== 'xnor') return { ...node, weights };
+    return { ...node, weights, binaryPadding: named.binaryPadding ?? 'zero' };
   } catch (error) {
     if (!(error instanceof ThinferError)) throw error;
     const { code, expected, got, hint } = error;
