@@ -696,7 +696,7 @@ executor('inputs may be tensors, on this device or another', async () => {
   const { data, dims } = smallNet().input(2);
   const want = await model.run({ x: data });
   for (const owner of [backend, new ReferenceBackend()]) {
-    const tensor = new Tensor(owner, owner.createBuffer(data.byteLength, 'x'), dims);
+    const tensor = new Tensor(owner, owner.createBuffer(data.byteLength, 'x'), dims, 'float32');
     owner.write(tensor.buffer, data);
     assert.equal(await model.run({ x: tensor }), want);
     tensor.free();

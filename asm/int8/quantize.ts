@@ -1,7 +1,11 @@
-import { MatmulJob } from '../shared/job';
+import { InputKind, MatmulJob } from '../shared/job';
 
-// 8-bit codes of activations, one scale and zero point a sample: quantizeSample in src/formats/activations.ts, whose
-// answer every backend gives to the last bit. Where the dot is signed, codes and zero points are stored 128 less. Shared scratch: samples [16 bytes each], then codes [samples][size].
+// 8-bit codes of activations. By sample: one scale and zero point each, quantizeSample in src/formats/activations.ts,
+// whose answer every backend gives to the last bit. Given: quantizeLinear there, or codes that arrive. Where the dot is
+// signed, codes and zero points are stored 128 less. Shared scratch: samples [16 bytes each], then codes [samples][size].
+
+/** Values that one tile quantises where the quantisation is given. */
+const GIVEN_TILE: u32 = 4096;
 
 /** What the products need to know of a sample. */
 @unmanaged
@@ -13,10 +17,14 @@ export class Sample {
 }
 
 export function sampleAt(job: MatmulJob, sample: u32): Sample {
+  if (job.inputKind != InputKind.F32) {
+    return changetype<Sample>(changetype<usize>(job) + offsetof<MatmulJob>('givenInverse'));
+  }
   return changetype<Sample>(job.shared + <usize>sample * offsetof<Sample>());
 }
 
 export function codesAt(job: MatmulJob): usize {
+  if (job.inputKind == InputKind.CODES) return job.input;
   return job.shared + <usize>job.samples * offsetof<Sample>();
 }
 
@@ -49,8 +57,49 @@ function code4(from: usize, inverse: v128, zeroPoint: v128): v128 {
   return i32x4.add(i32x4.trunc_sat_f32x4_s(scaled), zeroPoint);
 }
 
-/** Tiles are samples. */
+/** Whole numbers of steps, saturated to 16 bits; a NaN is 0. */
+// @ts-ignore: decorator
+@inline
+function steps8(from: usize, scale: v128): v128 {
+  const a = f32x4.nearest(f32x4.div(v128.load(from, 0), scale));
+  const b = f32x4.nearest(f32x4.div(v128.load(from, 16), scale));
+  return i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(a), i32x4.trunc_sat_f32x4_s(b));
+}
+
+/** Codes i .. end - 1 of f32 values by the scale and zero point of the job. */
+function quantizeGiven(job: MatmulJob, i: u32, end: u32): void {
+  const from = job.input, to = codesAt(job);
+  const flip = <i32>job.dotFlip, zero = job.givenZeroPoint + flip;
+  const flips = i8x16.splat(<i8>flip), zeros = i16x8.splat(<i16>zero), scale = f32x4.splat(job.givenScale);
+  for (; i + 16 <= end; i += 16) {
+    const at = from + <usize>i * 4;
+    const a = i16x8.add_sat_s(steps8(at, scale), zeros), b = i16x8.add_sat_s(steps8(at + 32, scale), zeros);
+    v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
+  }
+  for (; i < end; i++) {
+    const steps = nearest<f32>(f32.load(from + <usize>i * 4) / job.givenScale);
+    const bounded = steps == steps ? <i32>max<f32>(min<f32>(steps, 512), -512) : 0;
+    store<u8>(to + i, <u8>(max(min(bounded + zero, 255), 0) ^ flip));
+  }
+}
+
+/** Codes i .. end - 1 with their highest bit inverted. */
+function flipCodes(job: MatmulJob, i: u32, end: u32): void {
+  const from = job.input, to = codesAt(job);
+  const flips = i8x16.splat(-128);
+  for (; i + 16 <= end; i += 16) v128.store(to + i, v128.xor(v128.load(from + i), flips));
+  for (; i < end; i++) store<u8>(to + i, load<u8>(from + i) ^ 128);
+}
+
+/** Tiles are samples; where the quantisation is given, GIVEN_TILE values. */
 export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const kind = job.inputKind;
+  if (kind != InputKind.F32) {
+    const first = begin * GIVEN_TILE, last = min(end * GIVEN_TILE, job.samples * job.sampleSize);
+    if (kind == InputKind.GIVEN) quantizeGiven(job, first, last);
+    else if (kind == InputKind.FLIPPED) flipCodes(job, first, last);
+    return;
+  }
   const size = job.sampleSize;
   const flip = <i32>job.dotFlip;
   const flips = i8x16.splat(<i8>flip);

@@ -1,9 +1,11 @@
 import { codesAt, sampleAt } from '../int8/quantize';
 import { storeRow } from './gemm_f32';
-import { MatmulJob } from './job';
+import { MatmulJob, OutputKind } from './job';
+import { finishIntegers, outputBytes } from './outputs';
 import { gatherRows, packRows4, packRows6, tapCount } from './rows';
 import { clamp, madd } from './simd';
 
+// f32 outputs (integers: asm/shared/outputs.ts, for formats without groups):
 // C = clamp(scaleA[sample] * sum over groups g of scaleW[g, n] * S[g] + bias[n]), where S[g] = sum over k in the group
 // of (a - zeroA) * w in int32, exact. For every format whose weights become signed bytes, zero point removed:
 //   B panel: int8 [steps][8 channels][4 k], steps = ceil(K / 4) (low-bit formats pad K to 16: those weights are 0).
@@ -390,7 +392,8 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const panels = job.paddedN / NR;
   const groupChannels = job.channels / job.groups;
   const mTiles = (M + rowBlock - 1) / rowBlock;
-  const rowBytes = <usize>job.groups * N * 4;
+  const elementBytes = outputBytes(job), rowBytes = <usize>job.groups * N * elementBytes;
+  const integers = job.outputKind != OutputKind.F32;
   const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
   const stepBytes: usize = pairs ? MR * 8 : MR * 4;
   const flatBytes = <usize>steps * (pairs ? 8 : 4) + 64;
@@ -433,7 +436,7 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
       const bias = job.bias + <usize>panel * 32;
       const scales = job.w1 + <usize>panel * scaleGroups * 32;
       const sumsOfW = job.w2 + <usize>panel * scaleGroups * 32;
-      let to = job.output + <usize>m0 * rowBytes + <usize>(group * N + n) * 4;
+      let to = job.output + <usize>m0 * rowBytes + <usize>(group * N + n) * elementBytes;
       for (let r: u32 = 0; r < rows; r += MR) {
         const here = min(MR, rows - r);
         let a = aPanels + <usize>(r / MR) * aPanelBytes;
@@ -445,14 +448,20 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
           else tileMaddubs(a, bGroup, count, job.chunk, sums);
           a += count * stepBytes;
           bGroup += <usize>count * (pairs ? 64 : 32);
+          if (integers) continue;
           for (let i: u32 = 0; i < here; i++) {
             addGroup(sums + i * 32, changetype<RowFacts>(facts + (r + i) * FACTS), scales + <usize>g * 32,
               sumsOfW + <usize>g * 32, pairs ? 0 : zeroW, partial + i * 32, g == 0);
           }
         }
         for (let i: u32 = 0; i < here; i++) {
-          const scale = changetype<RowFacts>(facts + (r + i) * FACTS).scale;
-          finishRow(job, partial + i * 32, scale, bias, to, N - n);
+          const row = changetype<RowFacts>(facts + (r + i) * FACTS);
+          if (integers) {
+            finishIntegers(job, sums + i * 32, row.zeroPoint, row.centred, scales, sumsOfW, pairs ? 0 : zeroW, bias, to,
+              N - n);
+          } else {
+            finishRow(job, partial + i * 32, row.scale, bias, to, N - n);
+          }
           to += rowBytes;
         }
       }
@@ -472,7 +481,8 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const N = job.N, M = job.M, steps = job.steps;
   const panels = job.paddedN / NR;
   const groupChannels = job.channels / job.groups;
-  const rowBytes = <usize>job.groups * N * 4;
+  const elementBytes = outputBytes(job), rowBytes = <usize>job.groups * N * elementBytes;
+  const integers = job.outputKind != OutputKind.F32;
   const scaleGroups = job.scaleGroups, groupSteps = job.groupSteps;
   const stepBytes: usize = pairs ? 8 : 4;
   const hasZeros = zeros && job.weightZeros != 0;
@@ -507,14 +517,14 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
           tileRow(rows + m * rowStride + step * stepBytes, b, count, job.chunk, pairs, sums);
           const partial = partials + m * 32;
           let total = sums;
-          if (count < groupEnd - groupStart) {
-            // Pieces of one long group, which only whole-K formats have: integer sums wait in `partial`.
+          // Integer sums of one long group in pieces, or that stay integers, wait in `partial`.
+          if (integers || count < groupEnd - groupStart) {
             total = partial;
             const more = step != groupStart;
             const s0 = v128.load(sums, 0), s1 = v128.load(sums, 16);
             v128.store(total, more ? i32x4.add(s0, v128.load(total, 0)) : s0, 0);
             v128.store(total, more ? i32x4.add(s1, v128.load(total, 16)) : s1, 16);
-            if (step + count < groupEnd) continue;
+            if (integers || step + count < groupEnd) continue;
           }
           addGroup(total, changetype<RowFacts>(facts + m * FACTS), scales + <usize>g * 32, sumsOfW + <usize>g * 32,
             zeroW, partial, g == 0);
@@ -522,8 +532,14 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
       }
     }
     for (let m: u32 = 0; m < M; m++) {
-      finishRow(job, partials + m * 32, changetype<RowFacts>(facts + m * FACTS).scale, job.bias + <usize>panel * 32,
-        job.output + m * rowBytes + <usize>(group * N + n) * 4, N - n);
+      const row = changetype<RowFacts>(facts + m * FACTS);
+      const bias = job.bias + <usize>panel * 32;
+      const to = job.output + m * rowBytes + <usize>(group * N + n) * elementBytes;
+      if (integers) {
+        finishIntegers(job, partials + m * 32, row.zeroPoint, row.centred, scales, sumsOfW, zeroW, bias, to, N - n);
+      } else {
+        finishRow(job, partials + m * 32, row.scale, bias, to, N - n);
+      }
     }
   }
 }

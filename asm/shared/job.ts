@@ -63,4 +63,35 @@ export class MatmulJob extends Job {
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** One of InputKind. */
+  inputKind: u32;
+  /** The Sample (asm/int8/quantize.ts) of all samples where the quantisation is given; its inverse is not used. */
+  givenInverse: f32;
+  givenScale: f32;
+  givenZeroPoint: i32;
+  /** One of OutputKind; of integers, the zero point and clamp. */
+  outputKind: u32;
+  outputZeroPoint: i32;
+  outputLow: i32;
+  outputHigh: i32;
+}
+
+/** What the input is: f32 as such or to be quantised by sample, f32 to be quantised as given, codes, signs. */
+export namespace InputKind {
+  export const F32: u32 = 0;
+  export const GIVEN: u32 = 1;
+  /** Codes as the products want them: unsigned, or, where dotFlip is 128, signed. */
+  export const CODES: u32 = 2;
+  /** Codes whose highest bit is to be inverted first. */
+  export const FLIPPED: u32 = 3;
+  export const BITS: u32 = 4;
+}
+
+/** What the output is. */
+export namespace OutputKind {
+  export const F32: u32 = 0;
+  export const INT32: u32 = 1;
+  export const UINT8: u32 = 2;
+  export const INT8: u32 = 3;
+  export const BITS: u32 = 4;
 }

@@ -84,6 +84,8 @@ export interface ByteFormat {
 
 /** Quantising a value of the input costs about as much as this many multiply-adds. */
 const QUANTIZE = 6;
+/** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
+const GIVEN_TILE = 4096;
 /** Bytes of RowFacts and Sample in asm/. */
 const FACTS = 16;
 const SAMPLE = 16;
@@ -108,7 +110,10 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   // maddubs: |code| <= 255 times |weight|, twice, a step.
   const chunk = (p: MatmulProblem) => Math.floor(32767 / (2 * 255 * largestOf(p)));
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
-  const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
+  const quantize = {
+    export: 'int8_quantize',
+    tiles: (p: MatmulProblem) => (p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples),
+  };
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
   const params = (p: MatmulProblem, device: Device, rowBlock: number) =>
     matmulParams(p, {
@@ -125,6 +130,8 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     ops: ['linear', 'conv2d'],
     format: f.format,
     layout: f.layout,
+    inputs: ['float32', 'uint8', 'int8'],
+    outputs: ['float32', 'int32', 'uint8', 'int8'],
     supports: f.supports,
     clamp: (p: MatmulProblem) => p.clamp,
     sharedBytes: (p: MatmulProblem) => p.samples * SAMPLE + inputSize(p) + 64,

@@ -1,13 +1,18 @@
 import type { Backend, Kernel, Operands } from '../backend.js';
+import { byteLength, type DType, dtypeOf, storedLength, type TensorData } from '../dtype.js';
 import { describe, elementCount, ThinferError } from '../errors.js';
-import type { Weights } from '../formats/format.js';
+import type { Bias, Weights } from '../formats/format.js';
 import type { MatmulProblem } from '../plan/problem.js';
 import { select } from '../plan/select.js';
 import type { Candidate, VariantBase } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
+import type { LayerDtypes } from './dtypes.js';
 
 /** A shape whose first dimension is the batch: [M, K] of linear, [batch, height, width, channels] of conv2d. */
 type Shape = readonly number[];
+
+/** What a layer multiplies by: f32, or what `input` and the format of the weights make it take besides. */
+export type LayerInput = Float32Array | Uint8Array | Int8Array | Tensor<DType>;
 
 /** What makes a layer linear or conv2d. */
 export interface LayerKind {
@@ -15,7 +20,7 @@ export interface LayerKind {
   /** The shape of a plain array that comes without one; throws when it can't be known. */
   shapeOf(length: number): Shape;
   /** Throws ThinferError `bad-shape` when the shape does not suit the weights. */
-  problemOf(shape: Shape): MatmulProblem;
+  problemOf(shape: Shape, dtype: DType): MatmulProblem;
   outputShape(problem: MatmulProblem): Shape;
 }
 
@@ -32,9 +37,10 @@ interface Plan {
 const PLANS_KEPT = 8;
 
 /** Packed weights on a device, with a kernel chosen for each size of input they have met. */
-export class Layer {
+export class Layer<D extends DType = 'float32'> {
   readonly weights: Weights;
-  readonly #bias: Float32Array | undefined;
+  readonly #bias: Bias | undefined;
+  readonly #dtypes: LayerDtypes<D>;
   readonly #kind: LayerKind;
   readonly #backends: readonly Backend[];
   readonly #force: string;
@@ -49,9 +55,11 @@ export class Layer {
     kind: LayerKind,
     backends: readonly Backend[],
     weights: Weights,
-    bias: Float32Array | undefined,
+    bias: Bias | undefined,
+    dtypes: LayerDtypes<D>,
     force: string,
   ) {
+    this.#dtypes = dtypes;
     this.#kind = kind;
     this.#backends = backends;
     this.weights = weights;
@@ -68,13 +76,15 @@ export class Layer {
 
   /**
    * Multiplies.
-   * @param x linear: [M, K] with any M; conv2d: [batch, height, width, channels]; row-major f32
+   * @param x linear: [M, K] with any M; conv2d: [batch, height, width, channels]; row-major f32, codes of the dtype that
+   * the option `input` names, or, for xnor weights, a tensor of `bits`
    * @param shape of a plain array; needed by conv2d, optional for linear
-   * @returns [M, N] or [batch, outHeight, outWidth, outputs], on the device that computed it; free it after use
-   * @throws ThinferError `bad-shape`
+   * @returns [M, N] or [batch, outHeight, outWidth, outputs] of the dtype that the option `output` names, on the device
+   * that computed it; free it after use
+   * @throws ThinferError `bad-shape`; `bad-argument` for a dtype that the layer does not take
    */
-  async run(x: Float32Array | Tensor, shape?: Shape): Promise<Tensor> {
-    const plan = this.#planFor(this.#kind.problemOf(this.#shapeOf(x, shape)));
+  async run(x: LayerInput, shape?: Shape): Promise<Tensor<D>> {
+    const plan = this.#planFor(this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x)));
     plan.users++;
     try {
       return await this.#runPlan(plan, x);
@@ -84,19 +94,18 @@ export class Layer {
     }
   }
 
-  async #runPlan({ problem, backend, kernel }: Plan, x: Float32Array | Tensor): Promise<Tensor> {
+  async #runPlan({ problem, backend, kernel }: Plan, x: LayerInput): Promise<Tensor<D>> {
     const shape = this.#kind.outputShape(problem);
+    const dtype = this.#dtypes.output;
     const ready = await kernel;
     // A tensor of another device comes over the host.
-    const data = x instanceof Tensor && x.backend !== backend ? await x.data() : x;
+    const data: TensorData | Tensor<DType> = x instanceof Tensor && x.backend !== backend ? await x.data() : x;
     const input = data instanceof Tensor ? data.buffer : backend.createBuffer(data.byteLength, 'input');
     try {
-      if (data instanceof Float32Array) backend.write(input, data);
-      const output = new Tensor(
-        backend,
-        backend.createBuffer(4 * elementCount(shape, this.#kind.place), 'output'),
-        shape,
-      );
+      if (!(data instanceof Tensor)) backend.write(input, data);
+      elementCount(shape, this.#kind.place);
+      const bytes = byteLength(dtype, storedLength(dtype, shape));
+      const output = new Tensor(backend, backend.createBuffer(bytes, 'output'), shape, dtype);
       try {
         const pass = backend.beginPass();
         pass.run(ready, [input], output.buffer);
@@ -107,7 +116,7 @@ export class Layer {
         throw error;
       }
     } finally {
-      if (data instanceof Float32Array) backend.freeBuffer(input);
+      if (!(data instanceof Tensor)) backend.freeBuffer(input);
     }
   }
 
@@ -118,8 +127,8 @@ export class Layer {
   explain(shape?: Shape): Candidate[] {
     const { place } = this.#kind;
     const problem = shape
-      ? this.#kind.problemOf(shape)
-      : (this.#last ?? this.#kind.problemOf(this.#kind.shapeOf(this.weights.cols)));
+      ? this.#kind.problemOf(shape, this.#last?.input.dtype ?? 'float32')
+      : (this.#last ?? this.#kind.problemOf(this.#kind.shapeOf(this.weights.cols), 'float32'));
     return select(problem, this.#backends, { force: this.#force, place }).candidates;
   }
 
@@ -130,16 +139,29 @@ export class Layer {
     this.#evict();
   }
 
-  #shapeOf(x: Float32Array | Tensor, given: Shape | undefined): Shape {
+  #dtypeOf(x: LayerInput): DType {
+    const { inputs } = this.#dtypes;
+    const dtype = x instanceof Tensor ? x.dtype : dtypeOf(x)!;
+    if (inputs.includes(dtype)) return dtype;
+    throw new ThinferError({
+      code: 'bad-argument',
+      place: `${this.#kind.place}: x`,
+      expected: inputs.join(' or '),
+      got: dtype,
+      hint: inputs.length === 1 ? 'Codes need the option input: { dtype, scale, zeroPoint }.' : '',
+    });
+  }
+
+  #shapeOf(x: LayerInput, given: Shape | undefined): Shape {
     const { place } = this.#kind;
     if (this.#freed) {
       throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
     }
-    if (!(x instanceof Tensor) && !(x instanceof Float32Array)) {
+    if (!(x instanceof Tensor) && !(x instanceof Float32Array || x instanceof Uint8Array || x instanceof Int8Array)) {
       throw new ThinferError({
         code: 'bad-argument',
         place: `${place}: x`,
-        expected: 'a Float32Array or a Tensor',
+        expected: 'a Float32Array, a Uint8Array, an Int8Array or a Tensor',
         got: describe(x),
       });
     }
@@ -159,7 +181,7 @@ export class Layer {
 
   #planFor(problem: MatmulProblem): Plan {
     this.#last = problem;
-    const key = JSON.stringify([problem.M, problem.window]);
+    const key = JSON.stringify([problem.M, problem.window, problem.input.dtype]);
     let plan = this.#plans.get(key);
     if (plan) this.#plans.delete(key);
     else plan = this.#makePlan(problem);

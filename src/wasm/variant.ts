@@ -1,4 +1,6 @@
+import { codeRange } from '../formats/activations.js';
 import type { Weights } from '../formats/format.js';
+import { outputRange } from '../formats/outputs.js';
 import type { MatmulProblem, Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
@@ -72,8 +74,39 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...inputFields(p, dotFlip),
+    ...outputFields(p),
   ];
 }
+
+const word = new DataView(new ArrayBuffer(4));
+
+/** The bits of an f32. */
+function floatBits(x: number): number {
+  word.setFloat32(0, x);
+  return word.getUint32(0);
+}
+
+/** inputKind and the given Sample: codes as they are multiplied are unsigned, or `dotFlip` less. */
+function inputFields({ input: { dtype, quantization } }: MatmulProblem, dotFlip: number): number[] {
+  if (dtype === 'bits') return [INPUT_KINDS.bits, 0, 0, 0];
+  if (!quantization) return [INPUT_KINDS.float32, 0, 0, 0];
+  const flipped = (dtype === 'int8') !== (dotFlip !== 0);
+  const kind = dtype === 'float32' ? 'givenScale' : flipped ? 'flippedCodes' : 'codes';
+  const zeroPoint = quantization.zeroPoint - codeRange(quantization.dtype)[0] - dotFlip;
+  return [INPUT_KINDS[kind], 0, floatBits(quantization.scale), zeroPoint];
+}
+
+/** outputKind, zero point and clamp of integer outputs. */
+function outputFields(p: MatmulProblem): number[] {
+  const { dtype, quantization } = p.output;
+  if (dtype === 'float32' || dtype === 'bits') return [OUTPUT_KINDS[dtype], 0, 0, 0];
+  return [OUTPUT_KINDS[dtype], quantization?.zeroPoint ?? 0, ...outputRange(p)];
+}
+
+/** InputKind and OutputKind in asm/shared/job.ts. */
+const INPUT_KINDS = { float32: 0, givenScale: 1, codes: 2, flippedCodes: 3, bits: 4 };
+const OUTPUT_KINDS = { float32: 0, int32: 1, uint8: 2, int8: 3, bits: 4 };
 
 /** Elements of the input. */
 export const inputSize = ({ window: w, channels }: MatmulProblem): number =>

@@ -1,7 +1,8 @@
 import { webgpuVariants } from '../../kernels/variants.js';
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
+import { asData, byteLength, type DataByDType, type DType, type TensorData } from '../dtype.js';
 import { describe, ThinferError } from '../errors.js';
-import type { Weights } from '../formats/format.js';
+import type { Bias, Weights } from '../formats/format.js';
 import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
@@ -91,7 +92,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.memory.free(ours(buffer, 'freeBuffer'));
   }
 
-  write(buffer: DeviceBuffer, data: Float32Array): void {
+  write(buffer: DeviceBuffer, data: TensorData): void {
     this.#requireAlive();
     const { gpu, bytes } = ours(buffer, 'write').usable;
     if (data.byteLength > bytes) {
@@ -102,22 +103,34 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
         got: `${data.byteLength}`,
       });
     }
-    this.#gpu.queue.writeBuffer(gpu, 0, data.buffer, data.byteOffset, data.byteLength);
+    if (data.byteLength % 4 === 0) {
+      this.#gpu.queue.writeBuffer(gpu, 0, data.buffer, data.byteOffset, data.byteLength);
+    } else {
+      // Whole words only; buffers are made of whole vectors.
+      const words = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
+      words.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      this.#gpu.queue.writeBuffer(gpu, 0, words);
+    }
   }
 
-  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+  async read<D extends DType = 'float32'>(
+    buffer: DeviceBuffer,
+    length: number,
+    dtype = 'float32' as D,
+  ): Promise<DataByDType[D]> {
     this.#requireAlive();
     const source = ours(buffer, 'read').usable;
-    if (length * 4 > source.bytes) {
+    const bytes = byteLength(dtype, length);
+    if (bytes > source.bytes) {
       throw new ThinferError({
         code: 'bad-argument',
         place: 'read: length',
-        expected: `at most ${source.bytes / 4}`,
-        got: String(length),
+        expected: `at most ${source.bytes} bytes`,
+        got: String(bytes),
       });
     }
     try {
-      return new Float32Array(await this.memory.read(source, length * 4));
+      return asData(dtype, await this.memory.read(source, bytes));
     } catch (error) {
       await this.#settleLoss();
       throw source.failure ?? error;
@@ -128,7 +141,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     return variant.layout?.name ?? '';
   }
 
-  pack(variant: WebgpuVariant, problem: Problem, weights: Weights, bias: Float32Array | undefined): WebgpuOperands {
+  pack(variant: WebgpuVariant, problem: Problem, weights: Weights, bias: Bias | undefined): WebgpuOperands {
     this.#requireAlive();
     const { layout } = variant;
     if (!layout || !isMatmul(problem)) throw noWeights(variant, problem);

@@ -109,7 +109,7 @@ export class WebgpuMemory {
   /** The first `bytes` of a buffer, through a mapped copy. */
   async read(buffer: WebgpuBuffer, bytes: number): Promise<ArrayBuffer> {
     const { device } = this;
-    const size = Math.max(bytes, 4);
+    const size = Math.max(Math.ceil(bytes / 4) * 4, 4);
     const staging = this.#take(sizeClass(size), size, USAGE.mapRead | USAGE.copyDst, `read ${buffer.label}`);
     try {
       // Encoded at once, so that what the caller writes next does not overtake the copy.
