@@ -50,6 +50,11 @@ export const xnor = [
     ops: ['linear', 'conv2d'],
     format: 'xnor',
     layout: nibbles,
+    inputs: ['float32', 'bits'],
+    outputs: ['float32', 'bits'],
+    // Tiles write whole words.
+    supports: (p) =>
+      p.output.dtype !== 'bits' || p.groups === 1 || p.N % 32 === 0 || 'groups of 32 n outputs, for output as bits',
     stages: [
       { export: 'xnor_binarize', tiles: pixels },
       { export: 'xnor_bgemm_4x32_lut', tiles: (p) => p.groups * Math.ceil(p.M / rowBlock(p)) },

@@ -1,12 +1,13 @@
-import { MatmulJob } from '../shared/job';
+import { InputKind, MatmulJob, OutputKind } from '../shared/job';
 import { gatherRows, tapCount } from '../shared/rows';
 import { storeRow } from '../shared/gemm_f32';
 import { clamp, pick } from '../shared/simd';
 
-// C = clamp(scale[n] * sum sign(a) * sign(w) + bias[n]); the sum is K - 2 * mismatches, exact.
+// C = clamp(scale[n] * sum sign(a) * sign(w) + bias[n]); the sum is K - 2 * mismatches, exact. As bits: sum >= bias[n],
+// thresholds that the host finds (signThreshold in src/formats/outputs.ts).
 // Bits travel as nibbles: four channels of one tap are one group. A table of 16 x 16 bytes holds popcount(a ^ w);
 // one activation nibble picks its row, and a swizzle looks up 16 output channels in it at once.
-// Stage 1, xnor_binarize: shared scratch [pixels][groups][ceil(groupChannels / 4)], byte = nibble * 16.
+// Stage 1, xnor_binarize, from f32 or bits: shared scratch [pixels][groups][ceil(groupChannels / 4)], byte = nibble * 16.
 // w0: [blocks of 32 channels][taps * ceil(groupChannels / 4)][16 bytes]; byte j holds channel j in its low nibble,
 // channel 16 + j in its high one. w1: scale [groups * paddedN]. w2: sum of signs a tap, i32 [taps][groups * paddedN].
 
@@ -27,10 +28,42 @@ const NR: u32 = 32;
 /** Nibbles that a byte can count: 63 * 4 <= 255. */
 const WIDEN_EVERY: u32 = 63;
 
+/** `count` signs from bit `bit` on of a pixel's words, as nibbles; those past the last are 0. */
+function spreadBits(from: usize, bit: u32, count: u32, to: usize): void {
+  const end = bit + count;
+  const high = i8x16.splat(-16);
+  if ((bit & 7) == 0) {
+    // 64 signs are 16 nibbles.
+    for (; bit + 64 <= end; bit += 64) {
+      const bytes = v128.load64_zero(from + (bit >> 3));
+      const even = v128.and(i16x8.shl(bytes, 4), high), odd = v128.and(bytes, high);
+      v128.store(to, i8x16.shuffle(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+      to += 16;
+    }
+  }
+  for (; bit < end; bit += 4) {
+    let four = <u32>load<u16>(from + (bit >> 3)) >> (bit & 7);
+    if (end - bit < 4) four &= (1 << (end - bit)) - 1;
+    store<u8>(to++, <u8>(four << 4));
+  }
+}
+
 /** Tiles are pixels (rows of linear). */
 export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   const groupChannels = job.channels / job.groups;
   const nibbles = (groupChannels + 3) / 4;
+  if (job.inputKind == InputKind.BITS) {
+    const pixelBytes = <usize>((job.channels + 31) / 32) * 4;
+    let to = job.shared + <usize>begin * job.groups * nibbles;
+    for (let pixel = begin; pixel < end; pixel++) {
+      const from = job.input + <usize>pixel * pixelBytes;
+      for (let g: u32 = 0; g < job.groups; g++) {
+        spreadBits(from, g * groupChannels, groupChannels, to);
+        to += nibbles;
+      }
+    }
+    return;
+  }
   const zero = f32x4.splat(0);
   for (let pixel = begin; pixel < end; pixel++) {
     let from = job.input + <usize>pixel * job.channels * 4;
@@ -137,7 +170,8 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const lastNibble = <u8>lastBits;
   const blocks = job.paddedN / NR;
   const mTiles = (M + rowBlock - 1) / rowBlock;
-  const rowBytes = <usize>job.groups * N * 4;
+  const toBits = job.outputKind == OutputKind.BITS;
+  const rowBytes = <usize>(toBits ? (job.groups * N + 31) / 32 : job.groups * N) * 4;
   const depth = taps * nibbles;
   const sums = scratch;
   const pointers = sums + MR * NR * 4;
@@ -163,7 +197,9 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
         for (let i: u32 = 0; i < min(MR, rows - r); i++) {
           const rowSums = sums + i * NR * 4;
           signSums(job, rowSums, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
-          finishRow(job, rowSums, channel, job.output + <usize>(m0 + r + i) * rowBytes + <usize>(group * N + n) * 4, cols);
+          const row = job.output + <usize>(m0 + r + i) * rowBytes;
+          if (toBits) store<u32>(row + <usize>((group * N + n) / 32) * 4, signBits(rowSums, job.bias + channel));
+          else finishRow(job, rowSums, channel, row + <usize>(group * N + n) * 4, cols);
         }
       }
     }
@@ -188,6 +224,22 @@ function signSums(job: MatmulJob, sums: usize, pointers: usize, taps: u32, chann
       v128.store(sums + c, i32x4.sub(v128.load(sums + c), v128.load(signs + c)));
     }
   }
+}
+
+/** Of 16 sums: 16 bits, 1 where a sum reaches its threshold. */
+// @ts-ignore: decorator
+@inline
+function reached(sums: usize, thresholds: usize): u32 {
+  const a = i32x4.ge_s(v128.load(sums, 0), v128.load(thresholds, 0));
+  const b = i32x4.ge_s(v128.load(sums, 16), v128.load(thresholds, 16));
+  const c = i32x4.ge_s(v128.load(sums, 32), v128.load(thresholds, 32));
+  const d = i32x4.ge_s(v128.load(sums, 48), v128.load(thresholds, 48));
+  return i8x16.bitmask(i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)));
+}
+
+/** A word of signs of 32 sums. Channels past the last have thresholds that no sum reaches. */
+function signBits(sums: usize, thresholds: usize): u32 {
+  return reached(sums, thresholds) | (reached(sums + 64, thresholds + 64) << 16);
 }
 
 /** Scale, bias and clamp of the first `cols` of 32 sums. */
