@@ -31,8 +31,8 @@ export interface RuntimeOptions {
 export interface LayerOptions {
   /** Only on this backend. */
   backend?: BackendName;
-  /** Only this kernel, by its name in the table. */
-  kernel?: string;
+  /** Only this kernel, by its name in the table: those that `Layer.explain` lists. */
+  variant?: string;
 }
 
 /** The dtype whose elements an array holds. */
@@ -111,9 +111,9 @@ export class Runtime {
     options: MatmulOptions<O> & LayerOptions,
     kind: LayerKind,
   ): Layer<OutputDType<O>> {
-    const { bias, backend, kernel = '' } = options;
+    const { bias, backend, variant = '' } = options;
     const dtypes = requireDtypes(weights, options, kind.place);
-    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, dtypes, kernel);
+    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, dtypes, variant);
   }
 
   /**

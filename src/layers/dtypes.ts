@@ -55,7 +55,7 @@ export function requireDtypes<O extends OutputOption>(
   place: string,
 ): LayerDtypes<OutputDType<O>> {
   const { input, bias, activation = 'none' } = options;
-  const output: OutputOption = options.output ?? 'float32';
+  const output: OutputOption = options.output === undefined ? 'float32' : options.output;
   const { takes, gives } = hasCodes(weights);
   const what = `weights in format '${weights.format}'`;
   if (input !== undefined) {

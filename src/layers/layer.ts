@@ -176,6 +176,14 @@ export class Layer<D extends DType = 'float32'> {
         got: `${size}`,
       });
     }
+    if (x instanceof Tensor && x.dtype === 'bits' && shape.at(-1) !== x.shape.at(-1)) {
+      throw new ThinferError({
+        code: 'bad-shape',
+        place: `${place}: shape`,
+        expected: `[..., ${x.shape.at(-1)}], as rows of bits start on words`,
+        got: `[${shape.join(', ')}]`,
+      });
+    }
     return shape;
   }
 
