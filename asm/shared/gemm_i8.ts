@@ -38,6 +38,13 @@ class RowFacts {
 
 const FACTS: usize = 16;
 
+/** Where it lies, FACTS bytes before that of the next row. */
+// @ts-ignore: decorator
+@inline
+function centredOf(row: RowFacts): usize {
+  return changetype<usize>(row) + offsetof<RowFacts>('centred');
+}
+
 // ---- rows of A ----
 
 /** Sum of 32-bit lanes. */
@@ -454,14 +461,16 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
               sumsOfW + <usize>g * 32, pairs ? 0 : zeroW, partial + i * 32, g == 0);
           }
         }
+        if (integers) {
+          const row = changetype<RowFacts>(facts + r * FACTS);
+          finishIntegers(job, here, sums, row.zeroPoint, centredOf(row), FACTS, scales, sumsOfW, pairs ? 0 : zeroW, bias,
+            to, rowBytes, N - n);
+          to += here * rowBytes;
+          continue;
+        }
         for (let i: u32 = 0; i < here; i++) {
-          const row = changetype<RowFacts>(facts + (r + i) * FACTS);
-          if (integers) {
-            finishIntegers(job, sums + i * 32, row.zeroPoint, row.centred, scales, sumsOfW, pairs ? 0 : zeroW, bias, to,
-              N - n);
-          } else {
-            finishRow(job, partial + i * 32, row.scale, bias, to, N - n);
-          }
+          const scale = changetype<RowFacts>(facts + (r + i) * FACTS).scale;
+          finishRow(job, partial + i * 32, scale, bias, to, N - n);
           to += rowBytes;
         }
       }
@@ -531,15 +540,16 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
         }
       }
     }
+    const bias = job.bias + <usize>panel * 32;
+    const to = job.output + <usize>(group * N + n) * elementBytes;
+    if (integers) {
+      const row = changetype<RowFacts>(facts);
+      finishIntegers(job, M, partials, row.zeroPoint, centredOf(row), FACTS, scales, sumsOfW, zeroW, bias, to, rowBytes,
+        N - n);
+      continue;
+    }
     for (let m: u32 = 0; m < M; m++) {
-      const row = changetype<RowFacts>(facts + m * FACTS);
-      const bias = job.bias + <usize>panel * 32;
-      const to = job.output + m * rowBytes + <usize>(group * N + n) * elementBytes;
-      if (integers) {
-        finishIntegers(job, partials + m * 32, row.zeroPoint, row.centred, scales, sumsOfW, zeroW, bias, to, N - n);
-      } else {
-        finishRow(job, partials + m * 32, row.scale, bias, to, N - n);
-      }
+      finishRow(job, partials + m * 32, changetype<RowFacts>(facts + m * FACTS).scale, bias, to + m * rowBytes, N - n);
     }
   }
 }
