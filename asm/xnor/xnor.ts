@@ -70,6 +70,13 @@ export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usi
     let to = job.shared + <usize>pixel * job.groups * nibbles;
     for (let g: u32 = 0; g < job.groups; g++) {
       let c: u32 = 0;
+      for (; c + 16 <= groupChannels; c += 16) {
+        const a = i32x4.bitmask(f32x4.ge(v128.load(from, 0), zero)), b = i32x4.bitmask(f32x4.ge(v128.load(from, 16), zero));
+        const d = i32x4.bitmask(f32x4.ge(v128.load(from, 32), zero)), e = i32x4.bitmask(f32x4.ge(v128.load(from, 48), zero));
+        store<u32>(to, (a | (b << 8) | (d << 16) | (e << 24)) << 4);
+        from += 64;
+        to += 4;
+      }
       for (; c + 4 <= groupChannels; c += 4) {
         store<u8>(to++, <u8>(i32x4.bitmask(f32x4.ge(v128.load(from), zero)) << 4));
         from += 16;
@@ -86,20 +93,21 @@ export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usi
   }
 }
 
-/** Adds sixteen byte counts to sixteen i32 sums. */
+/** Takes sixteen counts of mismatches, twice, off sixteen i32 sums. */
 // @ts-ignore: decorator
 @inline
 function widen(counts: v128, to: usize): void {
-  const low = i16x8.extend_low_i8x16_u(counts), high = i16x8.extend_high_i8x16_u(counts);
-  v128.store(to, i32x4.add(v128.load(to, 0), i32x4.extend_low_i16x8_u(low)), 0);
-  v128.store(to, i32x4.add(v128.load(to, 16), i32x4.extend_high_i16x8_u(low)), 16);
-  v128.store(to, i32x4.add(v128.load(to, 32), i32x4.extend_low_i16x8_u(high)), 32);
-  v128.store(to, i32x4.add(v128.load(to, 48), i32x4.extend_high_i16x8_u(high)), 48);
+  const low = i16x8.shl(i16x8.extend_low_i8x16_u(counts), 1), high = i16x8.shl(i16x8.extend_high_i8x16_u(counts), 1);
+  v128.store(to, i32x4.sub(v128.load(to, 0), i32x4.extend_low_i16x8_u(low)), 0);
+  v128.store(to, i32x4.sub(v128.load(to, 16), i32x4.extend_high_i16x8_u(low)), 16);
+  v128.store(to, i32x4.sub(v128.load(to, 32), i32x4.extend_low_i16x8_u(high)), 32);
+  v128.store(to, i32x4.sub(v128.load(to, 48), i32x4.extend_high_i16x8_u(high)), 48);
 }
 
-/** Mismatches of 4 rows with 32 channels, i32 [4][32] at `sums`. a: [nibbles][4] bytes. */
-function tile4x32(a: usize, w: usize, nibbles: u32, sums: usize): void {
-  memory.fill(sums, 0, MR * NR * 4);
+/** K - 2 * mismatches of 4 rows with 32 channels, i32 [4][32] at `sums`. a: [nibbles][4] bytes. */
+function tile4x32(a: usize, w: usize, nibbles: u32, K: u32, sums: usize): void {
+  const start = i32x4.splat(K);
+  for (let i: usize = 0; i < MR * NR * 4; i += 16) v128.store(sums + i, start);
   const mask = i8x16.splat(15);
   const table = MISMATCHES;
   while (nibbles > 0) {
@@ -193,29 +201,23 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
       const channel = <usize>(group * job.paddedN + n) * 4;
       const w = job.w0 + <usize>(group * blocks + p) * depth * 16;
       for (let r: u32 = 0; r < rows; r += MR) {
-        tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, sums);
-        for (let i: u32 = 0; i < min(MR, rows - r); i++) {
-          const rowSums = sums + i * NR * 4;
-          signSums(job, rowSums, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
-          const row = job.output + <usize>(m0 + r + i) * rowBytes;
-          if (toBits) store<u32>(row + <usize>((group * N + n) / 32) * 4, signBits(rowSums, job.bias + channel));
-          else finishRow(job, rowSums, channel, row + <usize>(group * N + n) * 4, cols);
+        const here = min(MR, rows - r);
+        tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, job.K, sums);
+        if (!job.padValue) {
+          for (let i: u32 = 0; i < here; i++) {
+            removePadding(job, sums + i * NR * 4, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
+          }
         }
+        const to = job.output + <usize>(m0 + r) * rowBytes;
+        if (toBits) finishBits(sums, here, job.bias + channel, to + <usize>((group * N + n) / 32) * 4, rowBytes);
+        else finishRows(job, sums, here, channel, to + <usize>(group * N + n) * 4, rowBytes, cols);
       }
     }
   }
 }
 
-/**
- * Mismatches of 32 channels become sums of products, in place. Taps outside the image were counted as +1, so their
- * signs are taken out again unless the padding is meant to be +1.
- */
-function signSums(job: MatmulJob, sums: usize, pointers: usize, taps: u32, channel: usize): void {
-  const K = i32x4.splat(job.K);
-  for (let c: usize = 0; c < NR * 4; c += 16) {
-    v128.store(sums + c, i32x4.sub(K, i32x4.shl(v128.load(sums + c), 1)));
-  }
-  if (job.padValue) return;
+/** Taps outside the image were counted as +1: takes their signs out of the 32 sums of a row. */
+function removePadding(job: MatmulJob, sums: usize, pointers: usize, taps: u32, channel: usize): void {
   const tapBytes = <usize>job.groups * job.paddedN * 4;
   for (let tap: u32 = 0; tap < taps; tap++) {
     if (load<usize>(pointers + tap * sizeof<usize>())) continue;
@@ -237,20 +239,32 @@ function reached(sums: usize, thresholds: usize): u32 {
   return i8x16.bitmask(i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)));
 }
 
-/** A word of signs of 32 sums. Channels past the last have thresholds that no sum reaches. */
-function signBits(sums: usize, thresholds: usize): u32 {
-  return reached(sums, thresholds) | (reached(sums + 64, thresholds + 64) << 16);
+/** A word of signs of 32 sums for each of some rows. Channels past the last have thresholds that no sum reaches. */
+function finishBits(sums: usize, rows: u32, thresholds: usize, to: usize, rowBytes: usize): void {
+  for (; rows > 0; rows--) {
+    store<u32>(to, reached(sums, thresholds) | (reached(sums + 64, thresholds + 64) << 16));
+    sums += NR * 4;
+    to += rowBytes;
+  }
 }
 
-/** Scale, bias and clamp of the first `cols` of 32 sums. */
-function finishRow(job: MatmulJob, sums: usize, channel: usize, to: usize, cols: u32): void {
+/** Scale, bias and clamp of the first `cols` of 32 sums of each of some rows. */
+function finishRows(job: MatmulJob, sums: usize, rows: u32, channel: usize, to: usize, rowBytes: usize, cols: u32): void {
   const low = f32x4.splat(job.low), high = f32x4.splat(job.high);
+  const end = sums + <usize>rows * NR * 4;
+  let scale = job.w1 + channel, bias = job.bias + channel;
   for (let c: u32 = 0; c < cols; c += 8) {
-    const at = channel + c * 4;
-    const s0 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 0));
-    const s1 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 16));
-    const y0 = f32x4.add(f32x4.mul(s0, v128.load(job.w1 + at, 0)), v128.load(job.bias + at, 0));
-    const y1 = f32x4.add(f32x4.mul(s1, v128.load(job.w1 + at, 16)), v128.load(job.bias + at, 16));
-    storeRow(to + c * 4, clamp(y0, low, high), clamp(y1, low, high), cols - c);
+    const scale0 = v128.load(scale, 0), scale1 = v128.load(scale, 16);
+    const bias0 = v128.load(bias, 0), bias1 = v128.load(bias, 16);
+    let row = to;
+    for (let at = sums + c * 4; at < end; at += NR * 4) {
+      const y0 = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 0)), scale0), bias0);
+      const y1 = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 16)), scale1), bias1);
+      storeRow(row, clamp(y0, low, high), clamp(y1, low, high), cols - c);
+      row += rowBytes;
+    }
+    scale += 32;
+    bias += 32;
+    to += 32;
   }
 }
