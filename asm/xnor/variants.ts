@@ -61,7 +61,7 @@ export const xnor = [
     ],
     clamp: (p) => p.clamp,
     params: (p) => matmulParams(p, { panel: 32, rowBlock: rowBlock(p) }),
-    scratchBytes: (p) => 512 + rowBlock(p) * (tapsOf(p) * 4 + depthOf(p)) + 64,
+    scratchBytes: (p) => 512 + rowBlock(p) * (tapsOf(p) * 4 + depthOf(p)) + nibblesOf(p) + 80,
     sharedBytes: (p) => pixels(p) * p.groups * nibblesOf(p) + 64,
     cost(p, device) {
       const macs = roundUp(p.M, 4) * roundUp(p.N, 32) * depthOf(p) * 4 * p.groups;

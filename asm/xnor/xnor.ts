@@ -144,29 +144,34 @@ function tile4x32(a: usize, w: usize, nibbles: u32, K: u32, sums: usize): void {
   }
 }
 
-/** Nibbles of one row to every fourth byte of `to`; outside the image +1 stands in. */
-function packRow(pointers: usize, taps: u32, nibbles: u32, lastNibble: u8, to: usize): void {
+/**
+ * Nibbles of 4 rows, through pointers[taps][4], interleaved to [taps * nibbles][4]. Writes up to 60 bytes past the end.
+ */
+function packNibbles(pointers: usize, taps: u32, nibbles: u32, to: usize): void {
   for (let tap: u32 = 0; tap < taps; tap++) {
-    const from = load<usize>(pointers + tap * sizeof<usize>());
-    if (from) {
-      for (let i: u32 = 0; i < nibbles; i++) {
-        store<u8>(to, load<u8>(from + i));
-        to += MR;
-      }
-    } else {
-      for (let i: u32 = 1; i < nibbles; i++) {
-        store<u8>(to, 0xf0);
-        to += MR;
-      }
-      store<u8>(to, lastNibble);
-      to += MR;
+    const p0 = load<usize>(pointers, 0), p1 = load<usize>(pointers, 4);
+    const p2 = load<usize>(pointers, 8), p3 = load<usize>(pointers, 12);
+    for (let i: usize = 0; i < nibbles; i += 16) {
+      const r0 = v128.load(p0 + i), r1 = v128.load(p1 + i), r2 = v128.load(p2 + i), r3 = v128.load(p3 + i);
+      const a = i8x16.shuffle(r0, r1, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      const b = i8x16.shuffle(r0, r1, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      const c = i8x16.shuffle(r2, r3, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      const d = i8x16.shuffle(r2, r3, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      const at = to + i * MR;
+      v128.store(at, i16x8.shuffle(a, c, 0, 8, 1, 9, 2, 10, 3, 11), 0);
+      v128.store(at, i16x8.shuffle(a, c, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+      v128.store(at, i16x8.shuffle(b, d, 0, 8, 1, 9, 2, 10, 3, 11), 32);
+      v128.store(at, i16x8.shuffle(b, d, 4, 12, 5, 13, 6, 14, 7, 15), 48);
     }
+    pointers += MR * sizeof<usize>();
+    to += nibbles * MR;
   }
 }
 
 /**
  * Tiles are blocks of `rowBlock` rows, group after group.
- * Scratch: sums [4][32], pointers [rowBlock][taps], A panels [rowBlock / 4][taps * nibbles][4].
+ * Scratch: sums [4][32], pointers [rowBlock / 4][taps][4], the nibbles of a pixel of +1, A panels
+ * [rowBlock / 4][taps * nibbles][4], 64 bytes.
  */
 export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   const K = job.K, N = job.N, M = job.M, rowBlock = job.rowBlock;
@@ -175,7 +180,6 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const nibbles = (groupChannels + 3) / 4;
   const rest = groupChannels & 3;
   const lastBits: u32 = rest ? ((<u32>1 << rest) - 1) << 4 : 0xf0;
-  const lastNibble = <u8>lastBits;
   const blocks = job.paddedN / NR;
   const mTiles = (M + rowBlock - 1) / rowBlock;
   const toBits = job.outputKind == OutputKind.BITS;
@@ -183,17 +187,20 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const depth = taps * nibbles;
   const sums = scratch;
   const pointers = sums + MR * NR * 4;
-  const aPanels = pointers + rowBlock * taps * sizeof<usize>();
+  const tapPointers = <usize>taps * MR * sizeof<usize>();
+  const outside = pointers + rowBlock * taps * sizeof<usize>();
+  const aPanels = outside + nibbles + 16;
   const aPanelBytes = <usize>depth * MR;
+  memory.fill(outside, 0xf0, nibbles - 1);
+  store<u8>(outside + nibbles - 1, <u8>lastBits);
   for (let tile = begin; tile < end; tile++) {
     const group = tile / mTiles;
     const m0 = (tile % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    const packed = (rows + MR - 1) & ~(MR - 1);
-    for (let r: u32 = 0; r < packed; r++) {
-      const rowPointers = pointers + r * taps * sizeof<usize>();
-      gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + r, 1, 0, rowPointers);
-      packRow(rowPointers, taps, nibbles, lastNibble, aPanels + <usize>(r / MR) * aPanelBytes + (r & 3));
+    for (let strip: u32 = 0; strip * MR < rows; strip++) {
+      const from = pointers + strip * tapPointers;
+      gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + strip * MR, MR, outside, from);
+      packNibbles(from, taps, nibbles, aPanels + strip * aPanelBytes);
     }
     for (let p: u32 = 0; p < blocks; p++) {
       const n = p * NR;
@@ -205,7 +212,7 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
         tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, job.K, sums);
         if (!job.padValue) {
           for (let i: u32 = 0; i < here; i++) {
-            removePadding(job, sums + i * NR * 4, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
+            removePadding(job, sums + i * NR * 4, pointers + (r / MR) * tapPointers + i * sizeof<usize>(), outside, channel);
           }
         }
         const to = job.output + <usize>(m0 + r) * rowBytes;
@@ -216,11 +223,12 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   }
 }
 
-/** Taps outside the image were counted as +1: takes their signs out of the 32 sums of a row. */
-function removePadding(job: MatmulJob, sums: usize, pointers: usize, taps: u32, channel: usize): void {
+/** Taps outside the image were counted as +1: takes their signs out of the 32 sums of a row. pointers: [taps][4] */
+function removePadding(job: MatmulJob, sums: usize, pointers: usize, outside: usize, channel: usize): void {
+  const taps = tapCount(job);
   const tapBytes = <usize>job.groups * job.paddedN * 4;
   for (let tap: u32 = 0; tap < taps; tap++) {
-    if (load<usize>(pointers + tap * sizeof<usize>())) continue;
+    if (load<usize>(pointers + tap * MR * sizeof<usize>()) != outside) continue;
     const signs = job.w2 + tap * tapBytes + channel;
     for (let c: usize = 0; c < NR * 4; c += 16) {
       v128.store(sums + c, i32x4.sub(v128.load(sums + c), v128.load(signs + c)));
