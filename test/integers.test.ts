@@ -23,6 +23,7 @@ import {
 } from '../src/layers/problem.js';
 import type { Quantization } from '../src/plan/problem.js';
 import { createRuntime } from '../src/runtime.js';
+import { requireCapability } from './support/capability.js';
 import { createRandom, denseMatrix, normals } from './support/random.js';
 
 const RUNS = { seed: 20261, numRuns: 300 };
@@ -330,3 +331,38 @@ layers('options are checked without a runtime', () => {
 
 layers.after(() => runtime.free());
 layers.run();
+
+const webgpu = suite('integers on webgpu');
+const gpu = await createRuntime({ backends: ['webgpu'] }).catch((error: Error) => error);
+const reason = gpu instanceof Error ? gpu.message : '';
+if (requireCapability('WebGPU', reason === '', reason) && !(gpu instanceof Error)) {
+  webgpu('tensors hold them', async () => {
+    for (const [data, shape] of [
+      [Uint8Array.of(1, 2, 3, 4, 255), [5]],
+      [Int8Array.of(-128, 127, 0), [1, 3]],
+      [Uint32Array.of(7, 2 ** 31), [2, 3]],
+    ] as const) {
+      const tensor = gpu.tensor(data, shape);
+      assert.equal(await tensor.data(), data);
+      tensor.free();
+    }
+  });
+
+  webgpu('no row takes them, and says so', async () => {
+    const shape = { rows: 3, cols: 40 };
+    const values = denseMatrix(createRandom(1), 3, 40);
+    const layer = await gpu.linear(int8.pack(values, shape), { input: INPUT });
+    await refused(
+      () => layer.run(new Float32Array(40)),
+      'a kernel that runs int8 linear',
+      'quantises at run time only',
+    );
+    await refused(() => layer.run(new Uint8Array(40)), 'takes float32, not uint8');
+    const signs = await gpu.linear(xnor.pack(values, shape), { output: 'bits' });
+    await refused(() => signs.run(new Float32Array(40)), 'gives float32, not bits');
+    for (const thing of [layer, signs]) thing.free();
+  });
+
+  webgpu.after(() => gpu.free());
+}
+webgpu.run();

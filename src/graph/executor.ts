@@ -626,12 +626,12 @@ function readInput(
 ): { shape: readonly number[]; data: Float32Array | Tensor } {
   const data = input instanceof Float32Array || input instanceof Tensor ? input : input?.data;
   const given = input instanceof Float32Array ? undefined : input?.shape;
-  const isData = data instanceof Float32Array || data instanceof Tensor;
+  const isData = data instanceof Float32Array || (data instanceof Tensor && data.dtype === 'float32');
   if (!isData || !(input instanceof Float32Array || Array.isArray(given))) {
     throw new ThinferError({
       code: 'bad-argument',
       place: `model.run: input "${name}"`,
-      expected: 'a Float32Array, { shape, data: Float32Array } or a Tensor',
+      expected: 'a Float32Array, { shape, data: Float32Array } or a Tensor of float32',
       got: describe(input),
     });
   }
