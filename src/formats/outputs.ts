@@ -57,7 +57,7 @@ export function requantize(sum: number, multiplier: number, { dtype, zeroPoint }
 
 /**
  * The least sum whose sign bit is 1: bit = sum >= threshold, for every integer sum in -K .. K. Exact for any f32
- * epilogue that rounds, since y = f32(f32(sum * scale) + bias) never falls as the sum rises (scale >= 0): the crossing
+ * epilogue that rounds, since y = f32(f32(f32(sum) * scale) + bias) never falls as the sum rises (scale >= 0): the crossing
  * is found by evaluating just that. K + 1 where no bit is 1.
  *
  * This is how a batch norm and the sign of the next layer fold away (Hubara et al. 2016, Binarized Neural Networks;
@@ -69,7 +69,7 @@ export function signThreshold(K: number, scale: number, bias: number): number {
   let high = K + 1;
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    if (Math.fround(Math.fround(middle * scale) + bias) >= 0) high = middle;
+    if (Math.fround(Math.fround(Math.fround(middle) * scale) + bias) >= 0) high = middle;
     else low = middle + 1;
   }
   return low;

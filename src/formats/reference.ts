@@ -31,7 +31,7 @@ export interface ReferenceOutput {
  * weight that a sparse format does not store contributes nothing, even times infinity.
  *
  * Other outputs than f32 begin with the sums s = sum of w * a: `int32` is clamp(s + bias); `uint8` and `int8` are
- * clamp(requantize(s + bias, multipliers[r])); `bits` is f32(f32(s * rowScale) + bias) >= 0, in these roundings.
+ * clamp(requantize(s + bias, multipliers[r])); `bits` is f32(f32(f32(s) * rowScale) + bias) >= 0, in these roundings.
  * @param x linear: [M, K]; conv2d: [batch, inHeight, inWidth, channels]; of the problem's input dtype
  * @param bias [groups * N]
  */
@@ -113,7 +113,7 @@ function integerEpilogue(
   if (output.dtype === 'float32') return undefined;
   const biasOf = (r: number) => bias?.[r] ?? 0;
   if (output.dtype === 'bits') {
-    return (sum, r) => (Math.fround(Math.fround(sum * rowScale[r]) + biasOf(r)) >= 0 ? 1 : 0);
+    return (sum, r) => (Math.fround(Math.fround(Math.fround(sum) * rowScale[r]) + biasOf(r)) >= 0 ? 1 : 0);
   }
   const [low, high] = outputRange(problem);
   const { quantization } = output;
