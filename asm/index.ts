@@ -9,7 +9,8 @@ export { binary_gemm, binary_gemv } from './binary/binary';
 export * from './codebook/codebook';
 export { xnor_binarize, xnor_bgemm_4x32_lut } from './xnor/xnor';
 export { max_pool2d, average_pool2d } from './pool/pool';
-export { add, sub, mul, div, clamp_all } from './elementwise/elementwise';
+export { activation, activate_output } from './activation/activation';
+export { add, sub, mul, div } from './elementwise/elementwise';
 export { softmax } from './softmax/softmax';
 export { transpose } from './transpose/transpose';
 

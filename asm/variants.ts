@@ -1,4 +1,5 @@
 import type { WasmVariant } from '../src/wasm/variant.js';
+import { activation } from './activation/variants.js';
 import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
@@ -23,6 +24,7 @@ export const wasmVariants: readonly WasmVariant[] = [
   ...codebook,
   ...xnor,
   ...pooling,
+  ...activation,
   ...elementwise,
   ...softmax,
   ...transpose,

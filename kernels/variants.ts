@@ -1,4 +1,5 @@
 import type { WebgpuVariant } from '../src/webgpu/variant.js';
+import { activation } from './activation/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
@@ -17,6 +18,7 @@ export const webgpuVariants = [
   ...codebook,
   ...xnor,
   ...pooling,
+  ...activation,
   ...elementwise,
   ...softmax,
   ...transpose,

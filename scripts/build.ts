@@ -14,7 +14,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type BuildOptions, build } from 'esbuild';
 import { root } from './paths.js';
-import { plugins } from './plugins.js';
+import { plugins, workerText } from './plugins.js';
 import { buildWasm, wasmFile, wasmModules } from './wasm.js';
 
 const dist = join(root, 'dist');
@@ -72,6 +72,7 @@ async function bundle(): Promise<void> {
   for (const { path, contents, text } of outputFiles ?? []) {
     put(path, path === cli && !text.startsWith('#!') ? Buffer.from(`#!/usr/bin/env node\n${text}`) : contents);
   }
+  put(join(dist, 'wasm/worker.js'), Buffer.from(await workerText()));
   for (const { name } of inlined) {
     if (name !== 'probe') put(join(dist, 'wasm', `${name}.wasm`), readFileSync(wasmFile(name)));
   }

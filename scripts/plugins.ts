@@ -1,7 +1,8 @@
 // What esbuild needs to know about our sources; users of the built package need none of it.
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import type { Plugin } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
+import { root } from './paths.js';
 import { wasmFile } from './wasm.js';
 
 /**
@@ -64,4 +65,36 @@ export const wasmBase64: Plugin = {
   },
 };
 
-export const plugins: Plugin[] = [wgslText, wasmBase64];
+/** The script of a thread as one text: src/wasm/pool/worker.ts with what it imports. */
+export async function workerText(): Promise<string> {
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    entryPoints: ['src/wasm/pool/worker.ts'],
+    bundle: true,
+    format: 'esm',
+    platform: 'neutral',
+    target: 'es2022',
+    external: ['node:*'],
+    minify: true,
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
+/** `import text from 'thinfer:worker'` is that script. */
+export const workerScript: Plugin = {
+  name: 'worker-script',
+  setup(plugin) {
+    plugin.onResolve({ filter: /^thinfer:worker$/ }, ({ path }) => ({
+      path,
+      namespace: 'thinfer',
+      sideEffects: false,
+    }));
+    plugin.onLoad({ filter: /^thinfer:worker$/, namespace: 'thinfer' }, async () => ({
+      contents: await workerText(),
+      loader: 'text',
+    }));
+  },
+};
+
+export const plugins: Plugin[] = [wgslText, wasmBase64, workerScript];

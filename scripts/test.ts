@@ -120,6 +120,7 @@ async function runInBrowser(executable: string): Promise<Totals> {
       '/models/': join(root, 'models'),
       '/data/': join(root, 'data'),
       '/test/': join(root, 'test'),
+      '/wasm/': join(root, 'dist/wasm'),
       '/': outdir,
     },
     {

@@ -42,6 +42,12 @@ export const wasmModules: readonly WasmModule[] = [
   kernels('a-usdot', false, RELAXED, 0, 1),
   kernels('a-sdot', false, RELAXED, 0, 2),
   {
+    name: 'unruly',
+    entry: 'asm/unruly.ts',
+    shipped: false,
+    args: ['--enable', 'threads', '--importMemory', '--noExportMemory', '--initialMemory', '1'],
+  },
+  {
     name: 'probe',
     entry: 'asm/probe.ts',
     shipped: true,

@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'no-kernel'
   | 'out-of-memory'
   | 'device-lost'
+  | 'worker-failed'
   | 'disposed';
 
 /** The parts of an error message: where, what was expected, what came, and what to do about it. */

@@ -42,7 +42,7 @@ type DTypeOf<T extends TensorData> = { [D in DType]: T extends DataByDType[D] ? 
 export class Runtime {
   /** In order of preference at equal predicted time. */
   readonly backends: readonly Backend[];
-  /** Why a backend that was wanted is missing. */
+  /** Why a backend that was wanted is missing, or has fewer threads than were wanted. */
   readonly notes: readonly string[];
 
   /** Made by createRuntime. */
@@ -167,10 +167,12 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const notes: string[] = [];
   if (wanted.includes('wasm')) {
     try {
-      backends.push(await createWasmBackend(options.wasm));
+      const wasm = await createWasmBackend(options.wasm);
+      backends.push(wasm);
+      if (wasm.note) notes.push(wasm.note);
     } catch (error) {
       // What the caller asked for by name must not silently become something else.
-      if (options.wasm?.module || options.wasm?.url || options.wasm?.bytes) throw error;
+      if (Object.values(options.wasm ?? {}).some((value) => value !== undefined)) throw error;
       notes.push(`No WASM: ${(error as Error).message}`);
     }
   }

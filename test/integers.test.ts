@@ -287,6 +287,7 @@ layers('options that are wrong', async () => {
   await refused(linear(int4.pack(values, { ...shape, groupSize: 16 }), { input, output }), 'groupSize = cols');
   await refused(linear(w, { input, output: 'int32', activation: 'relu6' }), 'linear.activation', 'relu');
   await refused(linear(xnor.pack(values, shape), { output: 'bits', activation: 'relu' }), 'linear.activation');
+  await refused(linear(w, { input, output, activation: 'sigmoid' }), 'linear.activation', 'a clamp', 'sigmoid');
   await refused(linear(w, { input, output, bias: new Float32Array(3) }), 'linear.bias', 'Int32Array', 'round');
   await refused(linear(w, { input, bias: new Int32Array(3) }), 'linear.bias', 'Float32Array');
   await refused(linear(w, { bias: Float32Array.of(1, NaN, 2) }), 'linear.bias[1]', 'finite');

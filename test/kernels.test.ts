@@ -25,6 +25,7 @@ import {
   matmulSpecs,
   weightlessSpecs,
 } from './support/cases.js';
+import { wasmUrl } from './support/wasm-url.js';
 
 /** Elements after an operand that no kernel may write, and that no output may depend on. */
 const GUARD = 96;
@@ -342,11 +343,12 @@ function testBackend(title: string, backend: Backend): void {
 
 const decode = (base64: string) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 const modules: [title: string, options: WasmOptions][] = [
-  ['wasm, probed', {}],
-  ['wasm B', { module: 'B' }],
-  ['wasm C', { module: 'C' }],
-  ['wasm A, emulated usdot', { module: 'A', bytes: decode(usdotBase64), dot: 'usdot' }],
-  ['wasm A, emulated sdot', { module: 'A', bytes: decode(sdotBase64), dot: 'sdot' }],
+  ['wasm, probed', { threads: 1 }],
+  ['wasm, 3 threads', { threads: 3, url: wasmUrl }],
+  ['wasm B', { module: 'B', threads: 1 }],
+  ['wasm C', { module: 'C', threads: 1 }],
+  ['wasm A, emulated usdot', { module: 'A', bytes: decode(usdotBase64), dot: 'usdot', threads: 1 }],
+  ['wasm A, emulated sdot', { module: 'A', bytes: decode(sdotBase64), dot: 'sdot', threads: 1 }],
 ];
 const tables = new Map<string, readonly VariantBase[]>();
 

@@ -100,21 +100,3 @@ export function mul(job: BinaryJob, begin: u32, end: u32, scratch: usize): void 
 export function div(job: BinaryJob, begin: u32, end: u32, scratch: usize): void {
   binary<u64>(job, begin, end);
 }
-
-@unmanaged
-class ClampJob extends Job {
-  size: u32;
-}
-
-/** Tiles are blocks of 4096 floats. */
-export function clamp_all(job: ClampJob, begin: u32, end: u32, scratch: usize): void {
-  const low = f32x4.splat(job.low), high = f32x4.splat(job.high);
-  let i = begin * 4096;
-  const past = min(end * 4096, job.size);
-  for (; i + 4 <= past; i += 4) {
-    v128.store(job.output + <usize>i * 4, clamp(v128.load(job.input + <usize>i * 4), low, high));
-  }
-  for (; i < past; i++) {
-    f32.store(job.output + <usize>i * 4, clampScalar(f32.load(job.input + <usize>i * 4), job.low, job.high));
-  }
-}

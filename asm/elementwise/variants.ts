@@ -1,10 +1,9 @@
-import type { BinaryProblem, ClampProblem } from '../../src/plan/problem.js';
+import type { BinaryProblem } from '../../src/plan/problem.js';
 import { mergeDims, product, type StridedDims } from '../../src/plan/strides.js';
 import { predictMs, row } from '../../src/wasm/variant.js';
 
 /** Outer dimensions that the job has room for. */
 const OUTER = 5;
-const BLOCK = 4096;
 
 const merged = (p: BinaryProblem): StridedDims => mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] });
 
@@ -36,14 +35,4 @@ const binary = (op: BinaryProblem['op']) =>
     cost: (p, device) => predictMs(device, product(p.dims) * 2, 0.5, product(p.dims) * 12),
   });
 
-export const elementwise = [
-  ...(['add', 'sub', 'mul', 'div'] as const).map(binary),
-  row<ClampProblem>({
-    name: 'clamp_f32',
-    ops: ['clamp'],
-    stages: [{ export: 'clamp_all', tiles: (p) => Math.ceil(p.size / BLOCK) }],
-    clamp: (p) => p.clamp,
-    params: (p) => [p.size],
-    cost: (p, device) => predictMs(device, p.size, 0.5, p.size * 8),
-  }),
-];
+export const elementwise = (['add', 'sub', 'mul', 'div'] as const).map(binary);

@@ -1,6 +1,6 @@
 import { Job } from '../shared/job';
 
-// Pooling of NHWC images. Tiles are output pixels. Channels go four at a time.
+// Pooling of NHWC images. Tiles are output pixels. Channels go sixteen, then four at a time.
 
 @unmanaged
 class PoolJob extends Job {
@@ -37,6 +37,13 @@ function pastTap(start: i32, dilation: i32, taps: i32, size: i32): i32 {
 
 // @ts-ignore: decorator
 @inline
+function combine(sum: v128, x: v128, isMax: bool): v128 {
+  // max, not pmax: a NaN in the window is the answer.
+  return isMax ? f32x4.max(sum, x) : f32x4.add(sum, x);
+}
+
+// @ts-ignore: decorator
+@inline
 function pool(job: PoolJob, begin: u32, end: u32, isMax: bool): void {
   const channels = job.channels;
   const pixelBytes = <usize>channels * 4;
@@ -63,15 +70,31 @@ function pool(job: PoolJob, begin: u32, end: u32, isMax: bool): void {
     const to = job.output + <usize>pixel * pixelBytes;
     const start: f32 = isMax ? -Infinity : 0;
     let c: u32 = 0;
+    for (; c + 16 <= channels; c += 16) {
+      let s0 = f32x4.splat(start), s1 = s0, s2 = s0, s3 = s0;
+      for (let kh = khFirst; kh < khPast; kh++) {
+        let at = base + <usize>(((y0 + kh * dilationHeight) * <i32>job.inWidth + x0 + kwFirst * dilationWidth))
+          * pixelBytes + c * 4;
+        for (let kw = kwFirst; kw < kwPast; kw++) {
+          s0 = combine(s0, v128.load(at, 0), isMax);
+          s1 = combine(s1, v128.load(at, 16), isMax);
+          s2 = combine(s2, v128.load(at, 32), isMax);
+          s3 = combine(s3, v128.load(at, 48), isMax);
+          at += <usize>dilationWidth * pixelBytes;
+        }
+      }
+      v128.store(to + c * 4, isMax ? s0 : f32x4.mul(s0, weight), 0);
+      v128.store(to + c * 4, isMax ? s1 : f32x4.mul(s1, weight), 16);
+      v128.store(to + c * 4, isMax ? s2 : f32x4.mul(s2, weight), 32);
+      v128.store(to + c * 4, isMax ? s3 : f32x4.mul(s3, weight), 48);
+    }
     for (; c + 4 <= channels; c += 4) {
       let sum = f32x4.splat(start);
       for (let kh = khFirst; kh < khPast; kh++) {
         let at = base + <usize>(((y0 + kh * dilationHeight) * <i32>job.inWidth + x0 + kwFirst * dilationWidth))
           * pixelBytes + c * 4;
         for (let kw = kwFirst; kw < kwPast; kw++) {
-          const x = v128.load(at);
-          // max, not pmax: a NaN in the window is the answer.
-          sum = isMax ? f32x4.max(sum, x) : f32x4.add(sum, x);
+          sum = combine(sum, v128.load(at), isMax);
           at += <usize>dilationWidth * pixelBytes;
         }
       }

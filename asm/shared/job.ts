@@ -63,6 +63,10 @@ export class MatmulJob extends Job {
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
+  nonlinearity: u32;
+  finalLow: f32;
+  finalHigh: f32;
   /** One of InputKind. */
   inputKind: u32;
   /** The Sample (asm/int8/quantize.ts) of all samples where the quantisation is given; its inverse is not used. */

@@ -7,6 +7,6 @@ export const softmax = [
     ops: ['softmax'],
     stages: [{ export: 'softmax', tiles: (p) => p.rows }],
     params: (p) => [p.cols],
-    cost: (p, device) => predictMs(device, p.rows * p.cols * 40, 0.5, p.rows * p.cols * 8),
+    cost: (p, device) => predictMs(device, p.rows * p.cols * 12, 0.5, p.rows * p.cols * 8),
   }),
 ];

@@ -2,10 +2,9 @@ import type { CsrWeights } from '../../src/formats/csr.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { Device, Layout } from '../../src/plan/variant.js';
 import { inputOf } from '../dense/variants.js';
-import activate from '../shared/activate.wgsl';
-import { clampConsts, fits, predictMs, windowConsts } from '../shared/cost.js';
+import { activationConsts, activationSnippets } from '../shared/activation.js';
+import { fits, predictMs, windowConsts } from '../shared/cost.js';
 import { groupChannels, type MatmulVariant, matmulBuffers, rowSource } from '../shared/matmul.js';
-import nan from '../shared/nan.wgsl';
 import gemv from './gemv.wgsl';
 import planes from './planes.wgsl';
 import planesConv from './planes_conv.wgsl';
@@ -69,7 +68,7 @@ function spmmRow(per: 1 | 4, efficiency: number): MatmulVariant {
         {
           label: name,
           source: spmm,
-          snippets: [weights, p.op === 'linear' ? planesLinear : planesConv, nan, activate],
+          snippets: [weights, p.op === 'linear' ? planesLinear : planesConv, ...activationSnippets(p)],
           consts: {
             N: p.N,
             ROWS: rowsOf(p),
@@ -79,7 +78,7 @@ function spmmRow(per: 1 | 4, efficiency: number): MatmulVariant {
             THREADS: SPMM_THREADS,
             PER: per,
             ...(p.op === 'linear' ? {} : conv),
-            ...clampConsts(p.clamp),
+            ...activationConsts(p),
           },
           params: [p.M],
           workgroups: workgroups(p),
@@ -116,7 +115,7 @@ const gemvRow: MatmulVariant = {
       {
         label: 'csr_gemv_1x4_wgsl',
         source: gemv,
-        snippets: [inputOf(p), weights, rows, nan, activate],
+        snippets: [inputOf(p), weights, rows, ...activationSnippets(p)],
         consts: {
           N: p.N,
           ROWS: rowsOf(p),
@@ -126,7 +125,7 @@ const gemvRow: MatmulVariant = {
           THREADS: GEMV_ROWS * GEMV_LANES,
           TILES_N: Math.ceil(rowsOf(p) / GEMV_ROWS),
           ...consts,
-          ...clampConsts(p.clamp),
+          ...activationConsts(p),
         },
         params: [p.M],
         workgroups: p.M * Math.ceil(rowsOf(p) / GEMV_ROWS),

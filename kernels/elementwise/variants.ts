@@ -1,11 +1,9 @@
-import type { BinaryProblem, ClampProblem } from '../../src/plan/problem.js';
+import type { BinaryProblem } from '../../src/plan/problem.js';
 import type { WebgpuVariant } from '../../src/webgpu/variant.js';
-import activate from '../shared/activate.wgsl';
-import { clampConsts, fits, predictMs } from '../shared/cost.js';
-import nan from '../shared/nan.wgsl';
+import { activationConsts, activationSnippets } from '../shared/activation.js';
+import { fits, predictMs } from '../shared/cost.js';
 import add from './add.wgsl';
 import binaryShader from './binary.wgsl';
-import clampShader from './clamp.wgsl';
 import div from './div.wgsl';
 import mul from './mul.wgsl';
 import sub from './sub.wgsl';
@@ -39,7 +37,7 @@ const binary: WebgpuVariant<BinaryProblem> = {
       {
         label: 'elementwise/binary.wgsl',
         source: binaryShader,
-        snippets: [OPERATORS[p.op], nan, activate],
+        snippets: [OPERATORS[p.op], ...activationSnippets(p)],
         consts: {
           RANK: Math.max(p.dims.length, 1),
           // The first is not read: a batch of another size needs no other shader.
@@ -48,7 +46,7 @@ const binary: WebgpuVariant<BinaryProblem> = {
           B_STRIDES: scalar ? [0] : p.bStrides,
           A_DENSE: isDense(p, p.aStrides),
           B_DENSE: isDense(p, p.bStrides),
-          ...clampConsts(p.clamp),
+          ...activationConsts(p),
         },
         params: [sizeOf(p)],
         workgroups: Math.ceil(sizeOf(p) / 64),
@@ -65,22 +63,4 @@ const binary: WebgpuVariant<BinaryProblem> = {
     }),
 };
 
-const clamp: WebgpuVariant<ClampProblem> = {
-  name: 'clamp_1x1_wgsl',
-  ops: ['clamp'],
-  supports: (p, device) => fits(device, { input: 4 * p.size }),
-  stages: (p) => [
-    {
-      label: 'elementwise/clamp.wgsl',
-      source: clampShader,
-      snippets: [nan, activate],
-      consts: clampConsts(p.clamp),
-      params: [p.size],
-      workgroups: Math.ceil(p.size / 64),
-    },
-  ],
-  cost: (p, device) =>
-    predictMs(device, { macs: p.size, efficiency: 0.05, threads: p.size, bytes: 8 * p.size, dispatches: 1 }),
-};
-
-export const elementwise = [binary, clamp];
+export const elementwise = [binary];

@@ -1,6 +1,5 @@
 import type { Problem } from '../../src/plan/problem.js';
 import type { Device } from '../../src/plan/variant.js';
-import type { F32Const } from '../../src/webgpu/variant.js';
 
 /** Threads that keep a GPU busy: fewer run at a proportional part of its rate. */
 const BUSY_THREADS = 16384;
@@ -33,16 +32,6 @@ export function fits(device: Device, buffers: Readonly<Record<string, number>>):
     if (bytes > limit) return `${name} takes ${bytes} bytes, the device binds at most ${limit}`;
   }
   return true;
-}
-
-/** Constants of shared/activate.wgsl. */
-export function clampConsts([low, high]: readonly [number, number]): Record<string, boolean | F32Const> {
-  return {
-    HAS_LOW: low > -Infinity,
-    LOW: { f32: Number.isFinite(low) ? low : 0 },
-    HAS_HIGH: high < Infinity,
-    HIGH: { f32: Number.isFinite(high) ? high : 0 },
-  };
 }
 
 /** Constants of a sliding window that do not depend on the batch. */

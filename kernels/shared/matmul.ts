@@ -2,12 +2,11 @@ import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
-import activate from './activate.wgsl';
-import { clampConsts, fits, predictMs, windowConsts } from './cost.js';
+import { activationConsts, activationSnippets } from './activation.js';
+import { fits, predictMs, windowConsts } from './cost.js';
 import direct from './direct.wgsl';
 import gemm from './gemm.wgsl';
 import gemv from './gemv.wgsl';
-import nan from './nan.wgsl';
 import rowsConv from './rows_conv.wgsl';
 import rowsLinear from './rows_linear.wgsl';
 
@@ -175,7 +174,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
           {
             label: name,
             source: walk.source,
-            snippets: [...arithmetic.snippets(p), rows, nan, activate],
+            snippets: [...arithmetic.snippets(p), rows, ...activationSnippets(p)],
             consts: {
               N: p.N,
               ...consts,
@@ -183,7 +182,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
               THREADS: walk.threads,
               ...walk.consts(p),
               ...arithmetic.consts?.(p),
-              ...clampConsts(p.clamp),
+              ...activationConsts(p),
             },
             params: [p.M],
             workgroups: walk.workgroups(p),

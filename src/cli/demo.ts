@@ -2,7 +2,7 @@ import { defineCommand } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import pc from 'picocolors';
-import { ThinferError } from '../errors.js';
+import { requireInteger } from '../errors.js';
 import type { Model } from '../graph/executor.js';
 import type { WeightsSpec } from '../graph/pack.js';
 import { loadOnnx } from '../onnx/index.js';
@@ -65,21 +65,23 @@ async function race(
 
 async function runDemo({
   backend,
+  threads,
   limit,
   json,
 }: {
   backend: BackendName;
+  threads: number | undefined;
   limit: number;
   json: boolean;
 }): Promise<void> {
-  const runtime = await createRuntime({ backends: [backend] });
+  const runtime = await createRuntime({ backends: [backend], wasm: { threads } });
   try {
     const [{ device }] = runtime.backends;
     const images = await loadTestImages(limit);
     const say = (text: string) => {
       if (!json) console.log(text);
     };
-    say(`${pc.bold('thinfer demo')}: ${images.count} Fashion-MNIST test images, batches of ${BATCH}, one thread`);
+    say(`${pc.bold('thinfer demo')}: ${images.count} Fashion-MNIST test images, batches of ${BATCH}`);
     say(`on ${device.label}, Node ${process.versions.node}\n`);
     if (device.macsPerNs < 1) {
       say(pc.yellow('This adapter is software: right, and slow. Ten images take a minute (--images 10).\n'));
@@ -147,6 +149,12 @@ function table(rows: readonly Row[]): string {
   return out.toString();
 }
 
+function integer(text: string, option: string, max: number): number {
+  const value = Number(text);
+  requireInteger(value, `thinfer demo ${option}`, { min: 1, max });
+  return value;
+}
+
 export const demo = defineCommand({
   meta: {
     name: 'demo',
@@ -154,20 +162,14 @@ export const demo = defineCommand({
   },
   args: {
     backend: { type: 'enum', options: ['wasm', 'webgpu'], default: 'wasm', description: 'Where to run' },
+    threads: { type: 'string', description: 'WASM threads; default: the cores, up to 8' },
     images: { type: 'string', default: '10000', description: 'How many of the 10,000 test images' },
     json: { type: 'boolean', default: false, description: 'Print the result as JSON only' },
   },
   run: ({ args }) =>
     reported(async () => {
-      const limit = Number(args.images);
-      if (!Number.isInteger(limit) || limit < 1 || limit > 10000) {
-        throw new ThinferError({
-          code: 'bad-argument',
-          place: 'thinfer demo --images',
-          expected: 'a number in 1..10000',
-          got: args.images,
-        });
-      }
-      await runDemo({ backend: args.backend as BackendName, limit, json: args.json });
+      const threads = args.threads === undefined ? undefined : integer(args.threads, '--threads', 64);
+      const limit = integer(args.images, '--images', 10000);
+      await runDemo({ backend: args.backend as BackendName, threads, limit, json: args.json });
     }),
 });

@@ -1,6 +1,6 @@
 import { storedLength, type TensorData } from '../dtype.js';
 import { requireInteger, requireLength } from '../errors.js';
-import type { MatmulProblem, WeightFacts } from '../plan/problem.js';
+import type { MatmulProblem, Nonlinearity, OutputActivation, WeightFacts } from '../plan/problem.js';
 import { givenActivations } from './activations.js';
 import type { Bias, DecodedActivations, Weights } from './format.js';
 import { formatOf } from './index.js';
@@ -36,7 +36,7 @@ export interface ReferenceOutput {
  * @param bias [groups * N]
  */
 export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: TensorData, bias?: Bias): ReferenceOutput {
-  const { M, N, K, groups, channels, samples, window, clamp, input } = problem;
+  const { M, N, K, groups, channels, samples, window, input } = problem;
   const rows = groups * N;
   requireInteger(weights.rows, 'reference.weights.rows', { min: rows, max: rows });
   requireInteger(weights.cols, 'reference.weights.cols', { min: K, max: K });
@@ -71,9 +71,8 @@ export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: Ten
         const i = m * rows + r;
         sums[i] = sum;
         magnitude[i] = absolute * scale + Math.abs(bias?.[r] ?? 0);
-        y[i] = integerOutput
-          ? integerOutput(sum, r)
-          : Math.min(Math.max(sum * scale + (bias?.[r] ?? 0), clamp[0]), clamp[1]);
+        const real = sum * scale + (bias?.[r] ?? 0);
+        y[i] = integerOutput ? integerOutput(sum, r) : activate(real, problem);
       }
     }
   }
@@ -120,6 +119,45 @@ function integerEpilogue(
   if (!quantization) return (sum, r) => Math.min(Math.max(sum + biasOf(r), low), high);
   const factors = multipliers(weights, input.quantization!, quantization, 'reference.output');
   return (sum, r) => Math.min(Math.max(requantize(sum + biasOf(r), factors[r], quantization), low), high);
+}
+
+/** clamp(f(x)) in f64. */
+export function activate(x: number, { nonlinearity, clamp }: OutputActivation): number {
+  const y = nonlinearity ? NONLINEAR[nonlinearity](x) : x;
+  return Math.min(Math.max(y, clamp[0]), clamp[1]);
+}
+
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+const NONLINEAR: Record<Nonlinearity, (x: number) => number> = {
+  sigmoid,
+  tanh: Math.tanh,
+  hardSwish: (x) => x * Math.min(Math.max(x / 6 + 0.5, 0), 1),
+  silu: (x) => x * sigmoid(x),
+  gelu: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
+  geluTanh: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
+};
+
+/** erf x: its series 2 / sqrt(pi) sum of (-1)^n x^(2 n + 1) / (n! (2 n + 1)) up to 3, 1 - erfc beyond. */
+function erf(x: number): number {
+  if (Number.isNaN(x)) return x;
+  const size = Math.abs(x);
+  if (size > 6) return Math.sign(x);
+  if (size > 3) return Math.sign(x) * (1 - erfc(size));
+  let power = x;
+  let sum = x;
+  for (let n = 1; n < 60; n++) {
+    power *= (-x * x) / n;
+    sum += power / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+/** erfc x for x > 2: e^(-x^2) / sqrt(pi) over the continued fraction x + (1/2) / (x + (2/2) / (x + (3/2) / ...)). */
+function erfc(x: number): number {
+  let fraction = x;
+  for (let n = 60; n > 0; n--) fraction = x + n / 2 / fraction;
+  return Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction);
 }
 
 /** Where in the input the K operands of output pixel m lie, for one group of channels; -1 outside the image. */
@@ -205,5 +243,14 @@ export function tolerance(problem: MatmulProblem): number {
  * zero can take away.
  */
 export function errorBound(problem: MatmulProblem, magnitude: number): number {
-  return tolerance(problem) * magnitude + (problem.K + 4) * 2 ** -126;
+  return activationBound(problem, magnitude, tolerance(problem) * magnitude + (problem.K + 4) * 2 ** -126);
+}
+
+/**
+ * The largest error of f(x), when x is off by at most `error` and |x| <= `magnitude`: no slope of ours is over 1.5, and
+ * kernels compute f itself to within 16 * 2^-23 of max(1, |x|), WebGPU's `exp` being the coarsest part, with up to
+ * 3 + 2 |x| last places where e^x matters.
+ */
+export function activationBound({ nonlinearity }: OutputActivation, magnitude: number, error: number): number {
+  return nonlinearity ? 1.5 * error + 16 * 2 ** -23 * Math.max(1, magnitude) : error;
 }

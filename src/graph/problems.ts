@@ -76,7 +76,7 @@ export function problemOf(node: Node, shapes: ReadonlyMap<ValueId, readonly numb
     case 'div':
       return binary(node, shapes);
     case 'clamp':
-      return { op: 'clamp', size: product(input), clamp: [...node.clamp] };
+      return { op: 'activation', size: product(input), clamp: [...node.clamp] };
     case 'softmax': {
       const start = input.length - node.tail;
       return { op: 'softmax', rows: product(input.slice(0, start)), cols: product(input.slice(start)) };

@@ -1,4 +1,11 @@
-import type { BinaryProblem, ClampProblem, PoolProblem, SoftmaxProblem, TransposeProblem } from '../plan/problem.js';
+import { activate } from '../formats/reference.js';
+import type {
+  ActivationProblem,
+  BinaryProblem,
+  PoolProblem,
+  SoftmaxProblem,
+  TransposeProblem,
+} from '../plan/problem.js';
 
 /*
  * The oracle of the operators without weights: plain loops in f64, never chosen for speed. The oracle of those with
@@ -77,18 +84,14 @@ export function referenceBinary(problem: BinaryProblem, a: Float32Array, b: Floa
       aAt += at * aStrides[d];
       bAt += at * bStrides[d];
     }
-    c[i] = clampTo(operator(a[aAt], b[bAt]), clamp);
+    c[i] = activate(operator(a[aAt], b[bAt]), { clamp });
   }
   return c;
 }
 
-/** C = min(max(A, clamp[0]), clamp[1]); NaN stays NaN. */
-export function referenceClamp({ size, clamp }: ClampProblem, a: Float32Array): Float64Array {
-  return Float64Array.from(a.subarray(0, size), (value) => clampTo(value, clamp));
-}
-
-function clampTo(value: number, [min, max]: readonly [number, number]): number {
-  return Math.min(Math.max(value, min), max);
+/** C = clamp(f(A)); NaN stays NaN. */
+export function referenceActivation({ size, ...activation }: ActivationProblem, a: Float32Array): Float64Array {
+  return Float64Array.from(a.subarray(0, size), (value) => activate(value, activation));
 }
 
 /** exp(A - max) / sum of exp(A - max), along each row of A [rows, cols]. A row with a NaN or +Infinity becomes NaN. */

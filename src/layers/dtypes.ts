@@ -7,7 +7,7 @@ import { formatOf } from '../formats/index.js';
 import { multipliers } from '../formats/outputs.js';
 import { quantizesActivations } from '../formats/reference.js';
 import { SMALLEST_SCALE } from '../formats/scales.js';
-import { clampRange } from '../plan/problem.js';
+import { outputActivation } from '../plan/problem.js';
 import {
   type MatmulOptions,
   type OutputDType,
@@ -62,11 +62,17 @@ export function requireDtypes<O extends OutputOption>(
     if (!takes) refuse(`${place}.input`, `none: ${what} are multiplied by f32 or signs`, 'a quantisation');
     requireQuantization(input, `${place}.input`);
   }
-  const [low, high] = clampRange(activation);
+  const {
+    nonlinearity,
+    clamp: [low, high],
+  } = outputActivation(activation);
   if (typeof output === 'string') requireChoice(output, ['float32', 'int32', 'bits'], `${place}.output`);
   else requireQuantization(output, `${place}.output`);
   const dtype = typeof output === 'string' ? output : output.dtype;
   const integers = dtype !== 'float32' && dtype !== 'bits';
+  if (nonlinearity && dtype !== 'float32') {
+    refuse(`${place}.activation`, `a clamp, as the output is ${dtype}`, nonlinearity);
+  }
   if (dtype === 'bits') {
     if (weights.format !== 'xnor') refuse(`${place}.output`, `float32 from ${what}`, 'bits', 'Signs come from xnor.');
     if (!(low < 0 && high >= 0)) {

@@ -5,8 +5,8 @@ import { hasDefaultZeroPoints } from '../formats/grouped.js';
 import { formatOf } from '../formats/index.js';
 import {
   type Activation,
-  clampRange,
   type MatmulProblem,
+  outputActivation,
   type Quantization,
   type WeightFacts,
 } from '../plan/problem.js';
@@ -150,7 +150,7 @@ export function linearProblem(
     samples: M,
     weights: facts,
     bias: options.bias !== undefined,
-    clamp: clampRange(options.activation ?? 'none'),
+    ...outputActivation(options.activation),
     padValue: 0,
     ...dtypesOf(options, inputDtype),
   };
@@ -203,7 +203,7 @@ export function conv2dProblem(
     samples: window.batch,
     weights: facts,
     bias: options.bias !== undefined,
-    clamp: clampRange(options.activation ?? 'none'),
+    ...outputActivation(options.activation),
     padValue: options.binaryPadding === 'one' ? 1 : 0,
     ...dtypesOf(options, inputDtype),
   };

@@ -1,15 +1,34 @@
 import type { DType } from '../dtype.js';
 import type { FormatName } from '../formats/format.js';
 
-/** Applied to each output after scale and bias: a clamp to [min, max]. */
-export type Activation = 'none' | 'relu' | 'relu6' | { min: number; max: number };
+/**
+ * Functions that are applied to each output, with e^x as `exp`:
+ *
+ * - `sigmoid`: 1 / (1 + exp(-x)); `tanh`
+ * - `hardSwish`: x min(max(x / 6 + 1 / 2, 0), 1) (Howard et al. 2019, Searching for MobileNetV3)
+ * - `silu`: x sigmoid(x), also called swish
+ * - `gelu`: x (1 + erf(x / sqrt 2)) / 2 (Hendrycks and Gimpel 2016); `geluTanh`: their approximation of it,
+ *   x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+ */
+export const NONLINEARITIES = ['sigmoid', 'tanh', 'hardSwish', 'silu', 'gelu', 'geluTanh'] as const;
+export type Nonlinearity = (typeof NONLINEARITIES)[number];
 
-/** The [min, max] of an activation; infinite where it does not bound. */
-export function clampRange(activation: Activation): [min: number, max: number] {
-  if (activation === 'none') return [-Infinity, Infinity];
-  if (activation === 'relu') return [0, Infinity];
-  if (activation === 'relu6') return [0, 6];
-  return [activation.min, activation.max];
+/** Applied to each output after scale and bias: a clamp to [min, max], or a nonlinearity. */
+export type Activation = 'none' | 'relu' | 'relu6' | { min: number; max: number } | Nonlinearity;
+
+/** What is applied to an output: the nonlinearity, where there is one, then the clamp. */
+export interface OutputActivation {
+  nonlinearity?: Nonlinearity;
+  /** Infinite where it does not bound. */
+  clamp: [min: number, max: number];
+}
+
+export function outputActivation(activation: Activation = 'none'): OutputActivation {
+  if (typeof activation === 'object') return { clamp: [activation.min, activation.max] };
+  if (activation === 'relu') return { clamp: [0, Infinity] };
+  if (activation === 'relu6') return { clamp: [0, 6] };
+  const clamp: [number, number] = [-Infinity, Infinity];
+  return activation === 'none' ? { clamp } : { nonlinearity: activation, clamp };
 }
 
 /** A window sliding over NHWC images; sizes in pixels, `pad*` in input pixels. */
@@ -88,7 +107,7 @@ export interface WeightFacts {
  * `conv2d`: the same with A gathered from NHWC images: M = batch * outHeight * outWidth rows of
  * K = kernelHeight * kernelWidth * channels/groups, for each of `groups` groups.
  */
-export interface MatmulProblem {
+export interface MatmulProblem extends OutputActivation {
   op: 'linear' | 'conv2d';
   M: number;
   /** Output channels of one group. */
@@ -104,7 +123,6 @@ export interface MatmulProblem {
   samples: number;
   weights: WeightFacts;
   bias: boolean;
-  clamp: [min: number, max: number];
   /** What a binary convolution reads outside the image: 0 (no contribution) or +1. */
   padValue: 0 | 1;
   input: MatmulInput;
@@ -129,11 +147,10 @@ export interface BinaryProblem {
   clamp: [min: number, max: number];
 }
 
-/** C = min(max(A, clamp[0]), clamp[1]); NaN stays NaN. */
-export interface ClampProblem {
-  op: 'clamp';
+/** C = min(max(f(A), clamp[0]), clamp[1]), f the nonlinearity if there is one; NaN stays NaN. */
+export interface ActivationProblem extends OutputActivation {
+  op: 'activation';
   size: number;
-  clamp: [min: number, max: number];
 }
 
 /** Softmax along the last axis of A[rows, cols]. */
@@ -152,7 +169,13 @@ export interface TransposeProblem {
 }
 
 /** One piece of work for a kernel. */
-export type Problem = MatmulProblem | PoolProblem | BinaryProblem | ClampProblem | SoftmaxProblem | TransposeProblem;
+export type Problem =
+  | MatmulProblem
+  | PoolProblem
+  | BinaryProblem
+  | ActivationProblem
+  | SoftmaxProblem
+  | TransposeProblem;
 
 export function isMatmul(problem: Problem): problem is MatmulProblem {
   return problem.op === 'linear' || problem.op === 'conv2d';
@@ -172,7 +195,7 @@ export function outputSize(p: Problem): number {
     case 'maxPool2d':
     case 'averagePool2d':
       return p.window.batch * p.window.outHeight * p.window.outWidth * p.channels;
-    case 'clamp':
+    case 'activation':
       return p.size;
     case 'softmax':
       return p.rows * p.cols;

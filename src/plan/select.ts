@@ -24,6 +24,7 @@ function wrongDtype({ inputs = F32, outputs = F32 }: VariantBase, p: MatmulProbl
   if (!inputs.includes(input.dtype)) return `takes ${inputs.join(', ')}, not ${input.dtype}`;
   if (input.quantization && !inputs.includes(input.quantization.dtype)) return 'quantises at run time only';
   if (!outputs.includes(output.dtype)) return `gives ${outputs.join(', ')}, not ${output.dtype}`;
+  if (output.dtype !== 'float32' && p.nonlinearity) return `applies ${p.nonlinearity} to float32 only`;
   if (output.dtype !== 'float32' && !hasRowSums(p)) return 'weights with a scale a group give float32 only';
   return undefined;
 }

@@ -19,6 +19,8 @@ export interface Device {
   dispatchMs: number;
   /** Milliseconds of one run whatever it does: submit and read-back. */
   runMs: number;
+  /** WASM: threads that share the tiles of a stage. */
+  threads?: number;
   /** WebGPU: the device's limits. */
   limits?: Record<string, number>;
 }

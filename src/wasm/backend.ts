@@ -8,6 +8,7 @@ import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/
 import type { Device } from '../plan/variant.js';
 import { Heap } from './heap.js';
 import { type LoadedModule, loadModule, type WasmOptions } from './module.js';
+import type { Pool } from './pool/pool.js';
 import { roundUp, type WasmVariant } from './variant.js';
 
 /** Job in asm/shared/job.ts: 10 addresses and 2 floats, in 4-byte fields. */
@@ -21,6 +22,9 @@ const BIAS = 7;
 const SHARED = 8;
 const ZEROS = 9;
 const LOW = 10;
+
+/** What takes less by one thread is not worth the microseconds that the others need to notice it. */
+const WORTH_SHARING_MS = 0.02;
 
 interface WasmBuffer extends DeviceBuffer {
   address: number;
@@ -60,11 +64,20 @@ class WasmOperands implements Operands {
   }
 }
 
+interface Stage {
+  export: string;
+  tiles: number;
+}
+
 class WasmKernel implements Kernel {
   readonly variant: string;
   readonly problem: Problem;
   readonly job: number;
-  readonly stages: readonly { run: CallableFunction; tiles: number }[];
+  readonly stages: readonly Stage[];
+  /** Scratch of one thread. */
+  readonly scratchBytes: number;
+  /** Too short for several threads. */
+  readonly alone: boolean;
   readonly #free: () => void;
   #freed = false;
 
@@ -72,13 +85,17 @@ class WasmKernel implements Kernel {
     variant: string,
     problem: Problem,
     job: number,
-    stages: readonly { run: CallableFunction; tiles: number }[],
+    stages: readonly Stage[],
+    scratchBytes: number,
+    alone: boolean,
     free: () => void,
   ) {
     this.variant = variant;
     this.problem = problem;
     this.job = job;
     this.stages = stages;
+    this.scratchBytes = scratchBytes;
+    this.alone = alone;
     this.#free = free;
   }
 
@@ -86,6 +103,13 @@ class WasmKernel implements Kernel {
     if (!this.#freed) this.#free();
     this.#freed = true;
   }
+}
+
+/** A kernel with the buffers it is to read and write. */
+interface Run {
+  kernel: WasmKernel;
+  inputs: readonly DeviceBuffer[];
+  output: DeviceBuffer;
 }
 
 /** A region that all kernels share, as large as the most demanding one that lives. */
@@ -121,23 +145,28 @@ class SharedRegion {
   }
 }
 
-/** The WASM backend: one module, one memory, one thread. */
+/** The WASM backend: one module, one memory, and the threads of a pool. */
 export class WasmBackend implements Backend<WasmVariant> {
   readonly device: Device;
   readonly variants = wasmVariants;
   /** Which of the modules A, B and C runs. */
   readonly module: LoadedModule['name'];
+  /** Why there are fewer threads than were wanted. */
+  readonly note: string | undefined;
   readonly #heap: Heap;
-  readonly #exports: LoadedModule['exports'];
-  /** Scratch of the thread, scratch between stages, and f32 zeros that stand for the padding of images. */
+  readonly #pool: Pool;
+  /** Scratch of the threads, scratch between stages, and f32 zeros that stand for the padding of images. */
   readonly #scratch: SharedRegion;
   readonly #shared: SharedRegion;
   readonly #zeros: SharedRegion;
+  /** Settled when the last pass that was submitted is done: passes don't mix. */
+  #busy: Promise<void> | undefined;
   #freed = false;
 
-  constructor({ name, engine, exports, memory, heapBase }: LoadedModule) {
+  constructor({ name, engine, memory, heapBase, pool, note }: LoadedModule) {
     this.module = name;
-    this.#exports = exports;
+    this.note = note;
+    this.#pool = pool;
     this.#heap = new Heap(memory, heapBase);
     this.#scratch = new SharedRegion(this.#heap, 'scratch');
     this.#shared = new SharedRegion(this.#heap, 'scratch between stages');
@@ -149,10 +178,12 @@ export class WasmBackend implements Backend<WasmVariant> {
     if (name === 'B') features.add('maddubs');
     if (engine.x86) features.add('x86');
     const what = { A: `relaxed SIMD, ${engine.dot}`, B: 'relaxed SIMD', C: 'plain SIMD' }[name];
+    const { threads } = pool;
     this.device = {
       backend: 'wasm',
-      label: `wasm ${name} (${what})`,
+      label: `wasm ${name} (${what}${threads > 1 ? `, ${threads} threads` : ''})`,
       features,
+      threads,
       // 128-bit multiply-adds at some 3.5 GHz: two a cycle where they are fused, else at most two thirds of that.
       macsPerNs: name === 'C' ? 18 : 27,
       bytesPerNs: 30,
@@ -212,8 +243,10 @@ export class WasmBackend implements Backend<WasmVariant> {
   }
 
   async prepare(variant: WasmVariant, problem: Problem, operands?: Operands): Promise<Kernel> {
+    // Scratch may move, which a pass that still runs would notice.
+    while (this.#busy) await this.#busy;
     this.#assertAlive();
-    if (outputSize(problem) === 0) return new WasmKernel(variant.name, problem, 0, [], () => {});
+    if (outputSize(problem) === 0) return new WasmKernel(variant.name, problem, 0, [], 0, true, () => {});
     const params = variant.params(problem, this.device);
     const fields = HEADER_FIELDS + params.length;
     const job = this.#heap.allocate(fields * 4, `job of ${variant.name}`);
@@ -225,7 +258,7 @@ export class WasmBackend implements Backend<WasmVariant> {
       words[BIAS] = bias;
     }
     words.set(params, HEADER_FIELDS);
-    this.#heap.floats(job, fields).set(variant.clamp?.(problem) ?? [-Infinity, Infinity], LOW);
+    this.#heap.floats(job, fields).set(variant.clamp!(problem), LOW);
     const regions: SharedRegion[] = [];
     const acquire = (region: SharedRegion, bytes: number) => {
       region.acquire(bytes);
@@ -236,33 +269,64 @@ export class WasmBackend implements Backend<WasmVariant> {
       this.#heap.free(job);
       for (const region of regions) region.release();
     };
+    const scratchBytes = roundUp(variant.scratchBytes?.(problem, this.device) ?? 0, 64);
     try {
-      const scratchBytes = variant.scratchBytes?.(problem) ?? 0;
-      const sharedBytes = variant.sharedBytes?.(problem) ?? 0;
-      if (scratchBytes) acquire(this.#scratch, scratchBytes);
+      const sharedBytes = variant.sharedBytes?.(problem, this.device) ?? 0;
+      if (scratchBytes) acquire(this.#scratch, scratchBytes * this.device.threads!);
       if (sharedBytes) acquire(this.#shared, sharedBytes);
       if (isMatmul(problem)) acquire(this.#zeros, problem.channels * 4 + 16);
     } catch (error) {
       free();
       throw error;
     }
-    const stages = variant.stages.map((stage) => ({
-      run: this.#exports[stage.export],
-      tiles: stage.tiles(problem),
-    }));
-    return new WasmKernel(variant.name, problem, job, stages, free);
+    const stages = variant.stages
+      .map((stage) => ({ export: stage.export, tiles: stage.tiles(problem, this.device) }))
+      .filter(({ tiles }) => tiles > 0);
+    const alone = variant.cost(problem, { ...this.device, threads: 1 }) < WORTH_SHARING_MS;
+    return new WasmKernel(variant.name, problem, job, stages, scratchBytes, alone, free);
   }
 
   beginPass(): Pass {
     this.#assertAlive();
+    const runs: Run[] = [];
     return {
-      run: (kernel, inputs, output) => this.#run(kernel as WasmKernel, inputs, output),
-      submit: async () => {},
+      run: (kernel, inputs, output) => {
+        runs.push({ kernel: kernel as WasmKernel, inputs, output });
+      },
+      submit: () => this.#submit(runs),
     };
   }
 
-  #run({ job, stages }: WasmKernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): void {
-    this.#assertAlive();
+  #submit(runs: readonly Run[]): Promise<void> {
+    const pass = this.#busy ? this.#busy.then(() => this.#execute(runs)) : this.#execute(runs);
+    const settled = pass
+      .catch(() => {})
+      .then(() => {
+        if (this.#busy === settled) this.#busy = undefined;
+      });
+    this.#busy = settled;
+    return pass;
+  }
+
+  /** Does all of it before it returns its promise, unless a slow thread has to be waited for. */
+  async #execute(runs: readonly Run[]): Promise<void> {
+    for (const run of runs) {
+      this.#assertAlive();
+      this.#bind(run);
+      const { job, stages, scratchBytes, alone } = run.kernel;
+      for (const { export: name, tiles } of stages) {
+        const scratch = this.#scratch.address;
+        if (alone) this.#pool.runAlone(name, job, tiles, scratch);
+        else {
+          const slow = this.#pool.run(name, job, tiles, scratch, scratchBytes);
+          if (slow) await slow;
+        }
+      }
+    }
+  }
+
+  /** Writes the addresses of a run into its job. */
+  #bind({ kernel: { job, stages }, inputs, output }: Run): void {
     if (stages.length === 0) return;
     const words = this.#heap.words(job, HEADER_FIELDS);
     words[INPUT] = (inputs[0] as WasmBuffer).address;
@@ -270,13 +334,12 @@ export class WasmBackend implements Backend<WasmVariant> {
     words[OUTPUT] = (output as WasmBuffer).address;
     words[SHARED] = this.#shared.address;
     words[ZEROS] = this.#zeros.address;
-    const scratch = this.#scratch.address;
-    for (const { run, tiles } of stages) run(job, 0, tiles, scratch);
   }
 
   free(): void {
     // The memory goes with the last reference to it.
     this.#freed = true;
+    this.#pool.free();
   }
 
   #assertAlive(): void {

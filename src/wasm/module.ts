@@ -1,24 +1,40 @@
-import { ThinferError } from '../errors.js';
+import { requireInteger, ThinferError } from '../errors.js';
 import { decodeBase64 } from './base64.js';
+import { controlBytes, instantiate } from './pool/control.js';
+import { canShareMemory, Pool } from './pool/pool.js';
 import { chooseModule, type Engine, type ModuleName, probeEngine } from './probe.js';
 
 export interface WasmOptions {
   /** Force a module instead of the one that the probe chooses. */
   module?: ModuleName;
-  /** Folder that `a.wasm`, `b.wasm` and `c.wasm` are served from; default: the copy inlined in the package. */
+  /**
+   * Folder that `a.wasm`, `b.wasm`, `c.wasm` and `worker.js` are served from; default: the copies inlined in the
+   * package. A page whose content security policy has no `worker-src blob:` needs it for threads.
+   */
   url?: string | URL;
   /** The module's bytes, when the caller has them. */
   bytes?: BufferSource;
   /** With `bytes` of a module whose dot instruction is spelled out: its kind. Used by the tests. */
   dot?: 'usdot' | 'sdot';
+  /**
+   * Threads that share the work, the calling one among them. Default: the cores, up to 8; 1 where memory can't be
+   * shared (a page that is not cross-origin isolated) or workers don't start.
+   */
+  threads?: number;
 }
+
+const MOST_THREADS = 64;
+const DEFAULT_MOST_THREADS = 8;
 
 export interface LoadedModule {
   name: ModuleName;
   engine: Engine;
-  exports: Record<string, CallableFunction>;
   memory: WebAssembly.Memory;
+  /** First free byte of the memory. */
   heapBase: number;
+  pool: Pool;
+  /** Why there are fewer threads than were wanted. */
+  note: string | undefined;
 }
 
 const inlined: Record<ModuleName, () => Promise<{ default: string }>> = {
@@ -27,11 +43,10 @@ const inlined: Record<ModuleName, () => Promise<{ default: string }>> = {
   C: () => import('thinfer:wasm/c'),
 };
 
-async function compile(name: ModuleName, { bytes, url }: WasmOptions): Promise<WebAssembly.Module> {
-  if (bytes) return WebAssembly.compile(bytes);
-  if (url === undefined) return WebAssembly.compile(decodeBase64((await inlined[name]()).default));
-  const folder = String(url).replace(/\/?$/, '/');
-  const file = `${folder}${name.toLowerCase()}.wasm`;
+async function bytesOf(name: ModuleName, { bytes, url }: WasmOptions): Promise<BufferSource> {
+  if (bytes) return bytes;
+  if (url === undefined) return decodeBase64((await inlined[name]()).default);
+  const file = `${folderOf(url)}${name.toLowerCase()}.wasm`;
   const response = await fetch(file);
   if (!response.ok) {
     throw new ThinferError({
@@ -39,10 +54,45 @@ async function compile(name: ModuleName, { bytes, url }: WasmOptions): Promise<W
       place: 'createRuntime: wasm.url',
       expected: `a WASM module at ${file}`,
       got: `HTTP status ${response.status}`,
-      hint: 'Copy dist/wasm/*.wasm of the package there, or leave wasm.url out to use the inlined copy.',
+      hint: 'Copy dist/wasm/* of the package there, or leave wasm.url out to use the inlined copy.',
     });
   }
-  return WebAssembly.compile(await response.arrayBuffer());
+  return response.arrayBuffer();
+}
+
+const folderOf = (url: string | URL): string => String(url).replace(/\/?$/, '/');
+
+/** Threads to use: what was asked for, or the cores. */
+function threadsFor(asked: number | undefined): number {
+  if (asked !== undefined) requireInteger(asked, 'createRuntime: wasm.threads', { min: 1, max: MOST_THREADS });
+  const cores = globalThis.navigator?.hardwareConcurrency ?? coresOfNode();
+  return asked ?? Math.min(cores, DEFAULT_MOST_THREADS);
+}
+
+/** Node 20 has no navigator. */
+const coresOfNode = (): number => globalThis.process?.getBuiltinModule?.('node:os').availableParallelism() ?? 1;
+
+/** The import of the memory as asc writes it, and as a shared memory is imported: flags, least and most pages. */
+const OWN_MEMORY = [0x02, 0x0f, 0x01, 3, 0x65, 0x6e, 0x76, 6, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 2, 0, 1];
+const SHARED_MEMORY = [0x02, 0x12, ...OWN_MEMORY.slice(2, -2), 3, 1, 0x80, 0x80, 4];
+const MOST_PAGES = 65536;
+
+/**
+ * The same module over shared memory; undefined when its import is another. Kernels use no atomics, so that their code
+ * is the same: only how the memory is imported differs, and the package holds each module once.
+ */
+export function shareMemory(bytes: BufferSource): Uint8Array<ArrayBuffer> | undefined {
+  const own =
+    bytes instanceof ArrayBuffer
+      ? new Uint8Array(bytes)
+      : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const at = own.findIndex((_, i) => i < 4096 && OWN_MEMORY.every((byte, j) => own[i + j] === byte));
+  if (at < 0) return undefined;
+  const shared = new Uint8Array(own.length + SHARED_MEMORY.length - OWN_MEMORY.length);
+  shared.set(own.subarray(0, at));
+  shared.set(SHARED_MEMORY, at);
+  shared.set(own.subarray(at + OWN_MEMORY.length), at + SHARED_MEMORY.length);
+  return shared;
 }
 
 /**
@@ -73,16 +123,20 @@ export async function loadModule(options: WasmOptions): Promise<LoadedModule> {
       hint: `Use module ${chooseModule(engine)}, which the probe would choose.`,
     });
   }
-  const module = await compile(name, options);
-  const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536 });
-  const { exports } = await WebAssembly.instantiate(module, {
-    env: {
-      memory,
-      abort: () => {
-        throw new Error('WASM abort');
-      },
-    },
-  });
-  const callable = exports as unknown as Record<string, CallableFunction>;
-  return { name, engine, exports: callable, memory, heapBase: callable.heap_base() };
+  const wanted = threadsFor(options.threads);
+  const bytes = await bytesOf(name, options);
+  const shared = wanted > 1 && canShareMemory() ? shareMemory(bytes) : undefined;
+  const module = await WebAssembly.compile(shared ?? bytes);
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: MOST_PAGES, shared: shared !== undefined });
+  const instance = instantiate(module, memory);
+  const control = Math.ceil((instance.exports.heap_base as () => number)() / 64) * 64;
+  const workers = shared ? wanted - 1 : 0;
+  const url = options.url && `${folderOf(options.url)}worker.js`;
+  const pool = await Pool.start({ module, memory, control }, instance, workers, { url });
+  const { threads } = pool;
+  const note =
+    threads < wanted
+      ? `WASM runs on ${threads} thread${threads > 1 ? 's' : ''}, not ${wanted}: ${shared ? pool.failure : 'memory cannot be shared (is the page cross-origin isolated?)'}.`
+      : undefined;
+  return { name, engine, memory, heapBase: control + controlBytes(workers), pool, note };
 }

@@ -1,13 +1,16 @@
 import { codeRange } from '../formats/activations.js';
 import type { Weights } from '../formats/format.js';
 import { outputRange } from '../formats/outputs.js';
-import type { MatmulProblem, Problem } from '../plan/problem.js';
+import { isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
-/** One call of an export over tiles 0 .. tiles(p) - 1. All of a stage is done before the next begins. */
+/**
+ * Tiles 0 .. tiles - 1 of an export, which the threads share: each may be done at any time by any of them. All of a
+ * stage is done before the next begins.
+ */
 export interface WasmStage<P extends Problem = Problem> {
   export: string;
-  tiles(p: P): number;
+  tiles(p: P, device: Device): number;
 }
 
 /** A layout for WASM: operands become w0, w1, ... of the job in their order. */
@@ -25,14 +28,33 @@ export interface WasmVariant<P extends Problem = Problem> extends VariantBase<P>
   /** The u32 fields of the job after the common ones, in the order of its class in asm/. */
   params(p: P, device: Device): number[];
   /** Scratch of one thread, and scratch that stages hand to each other. Default 0. */
-  scratchBytes?(p: P): number;
-  sharedBytes?(p: P): number;
+  scratchBytes?(p: P, device: Device): number;
+  sharedBytes?(p: P, device: Device): number;
 }
 
-/** Types a row by the problem it is for, for the table of all rows. */
+const NO_CLAMP: [number, number] = [-Infinity, Infinity];
+
+/** Completes a row for the table of all rows: its `cost` is that of one thread, and the table's that of all. */
 export function row<P extends Problem>(variant: WasmVariant<P>): WasmVariant {
-  return variant as unknown as WasmVariant;
+  const completed: WasmVariant<P> = {
+    ...variant,
+    stages: variant.format ? [...variant.stages, activateOutput as WasmStage<P>] : variant.stages,
+    // The stages before do not clamp what a nonlinearity is still to be applied to.
+    clamp(p) {
+      const later = variant.format && (p as MatmulProblem).nonlinearity;
+      return later ? NO_CLAMP : (variant.clamp?.(p) ?? NO_CLAMP);
+    },
+    cost(p, device) {
+      const ms = variant.cost(p, device);
+      const tiles = variant.stages.at(-1)!.tiles(p, device);
+      return device.dispatchMs + (ms - device.dispatchMs) * busiestShare(tiles, device.threads ?? 1);
+    },
+  };
+  return completed as unknown as WasmVariant;
 }
+
+/** The part of the tiles that the thread with the most does. */
+const busiestShare = (tiles: number, threads: number): number => (tiles === 0 ? 1 : Math.ceil(tiles / threads) / tiles);
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
@@ -74,18 +96,26 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...activationParams(p),
     ...inputFields(p, dotFlip),
     ...outputFields(p),
   ];
 }
 
-const word = new DataView(new ArrayBuffer(4));
+/** Floats of a tile of asm/activation/activation.ts. */
+export const ACTIVATION_BLOCK = 4096;
 
-/** The bits of an f32. */
-function floatBits(x: number): number {
-  word.setFloat32(0, x);
-  return word.getUint32(0);
+/** The nonlinearity's number, 0 for none, and the bits of the clamp that follows it. */
+function activationParams({ nonlinearity, clamp }: MatmulProblem): number[] {
+  if (!nonlinearity) return [0, 0, 0];
+  return [1 + NONLINEARITIES.indexOf(nonlinearity), ...new Uint32Array(Float32Array.from(clamp).buffer)];
 }
+
+/** The stage that ends a matmul with a nonlinearity; no tiles without one. */
+const activateOutput: WasmStage = {
+  export: 'activate_output',
+  tiles: (p) => (isMatmul(p) && p.nonlinearity ? Math.ceil(outputSize(p) / ACTIVATION_BLOCK) : 0),
+};
 
 /** inputKind and the given Sample: codes as they are multiplied are unsigned, or `dotFlip` less. */
 function inputFields({ input: { dtype, quantization } }: MatmulProblem, dotFlip: number): number[] {
@@ -94,7 +124,7 @@ function inputFields({ input: { dtype, quantization } }: MatmulProblem, dotFlip:
   const flipped = (dtype === 'int8') !== (dotFlip !== 0);
   const kind = dtype === 'float32' ? 'givenScale' : flipped ? 'flippedCodes' : 'codes';
   const zeroPoint = quantization.zeroPoint - codeRange(quantization.dtype)[0] - dotFlip;
-  return [INPUT_KINDS[kind], 0, floatBits(quantization.scale), zeroPoint];
+  return [INPUT_KINDS[kind], ...new Uint32Array(Float32Array.of(0, quantization.scale).buffer), zeroPoint];
 }
 
 /** outputKind, zero point and clamp of integer outputs. */

@@ -4,10 +4,16 @@ import type { DType, TensorData } from '../../src/dtype.js';
 import type { Bias, Format, FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
 import { bcsr, codebook, csr, csrCodebook, csrInt8, formatOf, int2, int4, int8, nm } from '../../src/formats/index.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
-import { errorBound, exactSums, quantizesActivations, referenceMatmul } from '../../src/formats/reference.js';
 import {
+  activationBound,
+  errorBound,
+  exactSums,
+  quantizesActivations,
+  referenceMatmul,
+} from '../../src/formats/reference.js';
+import {
+  referenceActivation,
   referenceBinary,
-  referenceClamp,
   referencePool,
   referenceSoftmax,
   referenceTranspose,
@@ -20,7 +26,16 @@ import {
   type OutputOption,
   weightFacts,
 } from '../../src/layers/problem.js';
-import type { Activation, BinaryProblem, Problem, Quantization } from '../../src/plan/problem.js';
+import {
+  type Activation,
+  type ActivationProblem,
+  type BinaryProblem,
+  NONLINEARITIES,
+  type OutputActivation,
+  outputActivation,
+  type Problem,
+  type Quantization,
+} from '../../src/plan/problem.js';
 import { createRandom, denseMatrix, normals, type Random, sparseMatrix, uniforms } from './random.js';
 
 /** A problem with its inputs and what its output may be. */
@@ -230,7 +245,7 @@ export interface ConvSpec
   outputs: number;
 }
 
-const ACTIVATIONS: readonly Activation[] = ['none', 'relu', 'relu6', { min: -0.5, max: 0.75 }];
+const ACTIVATIONS: readonly Activation[] = ['none', 'relu', 'relu6', { min: -0.5, max: 0.75 }, ...NONLINEARITIES];
 
 /** One below, at and above the tile sizes that kernels are written in, and primes. */
 const SIZES = {
@@ -407,7 +422,8 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
   const bound = (i: number) => {
     if (lossless) return 0;
     const scale = rowScale[i % rows] * scaleOfSample[Math.floor((Math.floor(i / rows) * samples) / problem.M)];
-    return 8 * 2 ** -23 * (Math.abs(sums[i] * scale) + Math.abs(bias?.[i % rows] ?? 0)) + 4 * 2 ** -126;
+    const size = Math.abs(sums[i] * scale) + Math.abs(bias?.[i % rows] ?? 0);
+    return activationBound(problem, size, 8 * 2 ** -23 * size + 4 * 2 ** -126);
   };
   return { problem, weights, bias, inputs: [x], expected: y, bound };
 }
@@ -417,9 +433,10 @@ function makeBias(random: Random, rows: number, integers: boolean): Bias {
   return integers ? Int32Array.from({ length: rows }, () => random.integer(-50000, 50000)) : normals(random, rows);
 }
 
-/** Sums have no bounds but 0, and bits no clamp. */
-function activationFor(output: DType | undefined, activation: Activation): Activation {
-  if (output === 'bits') return 'none';
+/** Integers have no activation but clamps, sums no bounds but 0, and bits none. */
+function activationFor(output: DType = 'float32', activation: Activation): Activation {
+  if (output === 'float32') return activation;
+  if (output === 'bits' || outputActivation(activation).nonlinearity) return 'none';
   return output === 'int32' && activation !== 'none' ? 'relu' : activation;
 }
 
@@ -547,19 +564,22 @@ function binarySpecs(): WeightlessSpec[] {
 
 function otherSpecs(): WeightlessSpec[] {
   const specs: WeightlessSpec[] = [];
-  for (const size of [1, 3, 4, 63, 64, 65, 255, 257, 4097, 70001]) {
-    for (const clamp of [
-      [0, Infinity],
-      [0, 6],
-      [-0.5, 0.25],
-    ] as [number, number][]) {
+  const outputs: OutputActivation[] = [
+    ...(['relu', 'relu6', ...NONLINEARITIES] as const).map(outputActivation),
+    { clamp: [-0.5, 0.25] },
+    { nonlinearity: 'tanh', clamp: [-0.5, 0.25] },
+  ];
+  for (const size of [1, 3, 4, 63, 65, 257, 4097, 20001]) {
+    for (const activation of outputs) {
       specs.push({
-        op: 'clamp',
-        name: `clamp ${size} to ${clamp}`,
+        op: 'activation',
+        name: `${activation.nonlinearity ?? 'clamp'} of ${size} to ${activation.clamp}`,
         make() {
-          const problem: Problem = { op: 'clamp', size, clamp };
+          const problem: ActivationProblem = { op: 'activation', size, ...activation };
           const x = normals(createRandom(size), size, 3);
-          return { problem, inputs: [x], expected: referenceClamp(problem, x).map(Math.fround), bound: () => 0 };
+          x.set([-100, 100, 0, -0, 1e-30, -20, 20, -6, 6, 3e38, -3e38].slice(0, size));
+          const expected = referenceActivation(problem, x).map(Math.fround);
+          return { problem, inputs: [x], expected, bound: (i) => activationBound(problem, Math.abs(x[i]), 0) };
         },
       });
     }

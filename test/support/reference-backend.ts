@@ -5,8 +5,8 @@ import type { Bias, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
 import { referenceMatmul } from '../../src/formats/reference.js';
 import {
+  referenceActivation,
   referenceBinary,
-  referenceClamp,
   referencePool,
   referenceSoftmax,
   referenceTranspose,
@@ -35,7 +35,7 @@ const WEIGHTLESS: Problem['op'][] = [
   'sub',
   'mul',
   'div',
-  'clamp',
+  'activation',
   'softmax',
   'transpose',
 ];
@@ -205,8 +205,8 @@ export function compute(
     case 'maxPool2d':
     case 'averagePool2d':
       return referencePool(problem, part(a, inputSize(problem)));
-    case 'clamp':
-      return referenceClamp(problem, part(a, problem.size));
+    case 'activation':
+      return referenceActivation(problem, part(a, problem.size));
     case 'softmax':
       return referenceSoftmax(problem, part(a, problem.rows * problem.cols));
     case 'transpose':

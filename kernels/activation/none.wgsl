@@ -1,0 +1,3 @@
+fn nonlinearity(x: f32) -> f32 {
+  return x;
+}
