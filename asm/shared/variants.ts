@@ -2,9 +2,11 @@ import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Device } from '../../src/plan/variant.js';
 import {
+  dotFlipOf,
   inputSize,
   matmulParams,
   predictMs,
+  readsCodes,
   roundUp,
   row,
   rowBlockOf,
@@ -90,6 +92,19 @@ const GIVEN_TILE = 4096;
 const FACTS = 16;
 const SAMPLE = 16;
 
+/** The stage that makes 8-bit codes of the input; codes that are read where they lie need none. */
+const quantize = {
+  export: 'int8_quantize',
+  tiles(p: MatmulProblem, device: Device) {
+    if (readsCodes(p, dotFlipOf(device))) return 0;
+    return p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples;
+  },
+};
+
+/** Scratch that it fills. */
+const codesBytes = (p: MatmulProblem, device: Device): number =>
+  readsCodes(p, dotFlipOf(device)) ? 0 : p.samples * SAMPLE + inputSize(p) + 64;
+
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */
 const BYTE_KERNELS = {
   dot: { MR: 6, isa: 'k4_dot', requires: 'fast-dot', pairs: false, gemm: 3.4, gemv: 2 },
@@ -110,16 +125,12 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   // maddubs: |code| <= 255 times |weight|, twice, a step.
   const chunk = (p: MatmulProblem) => Math.floor(32767 / (2 * 255 * largestOf(p)));
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
-  const quantize = {
-    export: 'int8_quantize',
-    tiles: (p: MatmulProblem) => (p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples),
-  };
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
   const params = (p: MatmulProblem, device: Device, rowBlock: number) =>
     matmulParams(p, {
       panel: 8,
       rowBlock,
-      dotFlip: device.features.has('sdot') ? 128 : 0,
+      dotFlip: dotFlipOf(device),
       steps: steps(p),
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
@@ -134,7 +145,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     outputs: ['float32', 'int32', 'uint8', 'int8'],
     supports: f.supports,
     clamp: (p: MatmulProblem) => p.clamp,
-    sharedBytes: (p: MatmulProblem) => p.samples * SAMPLE + inputSize(p) + 64,
+    sharedBytes: codesBytes,
   } as const;
   return kernels.flatMap((kernel) => {
     const { MR, isa, requires, pairs, ...speed } = BYTE_KERNELS[kernel];

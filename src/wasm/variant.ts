@@ -117,12 +117,19 @@ const activateOutput: WasmStage = {
   tiles: (p) => (isMatmul(p) && p.nonlinearity ? Math.ceil(outputSize(p) / ACTIVATION_BLOCK) : 0),
 };
 
-/** inputKind and the given Sample: codes as they are multiplied are unsigned, or `dotFlip` less. */
-function inputFields({ input: { dtype, quantization } }: MatmulProblem, dotFlip: number): number[] {
+/** What an engine wants taken off unsigned codes: 128 where its dot is signed. */
+export const dotFlipOf = ({ features }: Device): number => (features.has('sdot') ? 128 : 0);
+
+/** True for codes that are multiplied where they lie: unsigned, or signed where the dot is. */
+export const readsCodes = ({ input: { dtype } }: MatmulProblem, dotFlip: number): boolean =>
+  dtype === (dotFlip ? 'int8' : 'uint8');
+
+/** inputKind and the given Sample, in codes as they are multiplied. */
+function inputFields(p: MatmulProblem, dotFlip: number): number[] {
+  const { dtype, quantization } = p.input;
   if (dtype === 'bits') return [INPUT_KINDS.bits, 0, 0, 0];
   if (!quantization) return [INPUT_KINDS.float32, 0, 0, 0];
-  const flipped = (dtype === 'int8') !== (dotFlip !== 0);
-  const kind = dtype === 'float32' ? 'givenScale' : flipped ? 'flippedCodes' : 'codes';
+  const kind = dtype === 'float32' ? 'givenScale' : readsCodes(p, dotFlip) ? 'codes' : 'flippedCodes';
   const zeroPoint = quantization.zeroPoint - codeRange(quantization.dtype)[0] - dotFlip;
   return [INPUT_KINDS[kind], ...new Uint32Array(Float32Array.of(0, quantization.scale).buffer), zeroPoint];
 }
