@@ -31,6 +31,7 @@ function wrongDtype({ inputs = F32, outputs = F32 }: VariantBase, p: MatmulProbl
 
 /** Why a row cannot run `p` on `device`, or undefined when it can. */
 export function refusal(variant: VariantBase, p: Problem, device: Device): string | undefined {
+  if (!isFor(variant, p)) return `for ${variant.format ?? ''} ${variant.ops.join(', ')}`;
   const missing = variant.requires?.filter((feature) => !device.features.has(feature)) ?? [];
   if (missing.length > 0) return `needs ${missing.join(', ')}`;
   const wrong = isMatmul(p) ? wrongDtype(variant, p) : undefined;
