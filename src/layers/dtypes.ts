@@ -4,7 +4,7 @@ import { codeRange } from '../formats/activations.js';
 import { requireChoice } from '../formats/checks.js';
 import type { Weights } from '../formats/format.js';
 import { formatOf } from '../formats/index.js';
-import { multipliers } from '../formats/outputs.js';
+import { hasRowSums, multipliers } from '../formats/outputs.js';
 import { quantizesActivations } from '../formats/reference.js';
 import { SMALLEST_SCALE } from '../formats/scales.js';
 import { outputActivation } from '../plan/problem.js';
@@ -27,8 +27,9 @@ function refuse(place: string, expected: string, got: string, hint?: string): ne
 }
 
 function requireQuantization(option: QuantizationOption, place: string): void {
-  if (typeof option !== 'object' || option === null)
+  if (typeof option !== 'object' || option === null) {
     refuse(place, 'an object { dtype, scale, zeroPoint }', describe(option));
+  }
   const { dtype, scale, zeroPoint = 0 } = option;
   requireChoice(dtype, ['uint8', 'int8'], `${place}.dtype`);
   if (typeof scale !== 'number' || !(Math.fround(scale) >= SMALLEST_SCALE && Math.fround(scale) < Infinity)) {
@@ -36,13 +37,6 @@ function requireQuantization(option: QuantizationOption, place: string): void {
   }
   const [min, max] = codeRange(dtype);
   requireInteger(zeroPoint, `${place}.zeroPoint`, { min, max, hint: `The codes of ${dtype} are ${min}..${max}.` });
-}
-
-/** 8-bit arithmetic in which one factor a row scales the sums. */
-function hasCodes(weights: Weights): { takes: boolean; gives: boolean } {
-  const facts = weightFacts(weights);
-  const takes = quantizesActivations(facts);
-  return { takes, gives: takes && (facts.groupSize === undefined || facts.groupSize >= weights.cols) };
 }
 
 /**
@@ -56,7 +50,8 @@ export function requireDtypes<O extends OutputOption>(
 ): LayerDtypes<OutputDType<O>> {
   const { input, bias, activation = 'none' } = options;
   const output: OutputOption = options.output === undefined ? 'float32' : options.output;
-  const { takes, gives } = hasCodes(weights);
+  const facts = weightFacts(weights);
+  const takes = quantizesActivations(facts);
   const what = `weights in format '${weights.format}'`;
   if (input !== undefined) {
     if (!takes) refuse(`${place}.input`, `none: ${what} are multiplied by f32 or signs`, 'a quantisation');
@@ -79,7 +74,7 @@ export function requireDtypes<O extends OutputOption>(
       refuse(`${place}.activation`, 'one that keeps signs apart', `[${low}, ${high}]`, 'All bits would be the same.');
     }
   } else if (integers) {
-    if (!gives) {
+    if (!takes || !hasRowSums({ weights: facts, K: weights.cols })) {
       const hint = takes ? 'Pack with groupSize = cols: one scale a row.' : '';
       refuse(`${place}.output`, `float32 from ${what}`, dtype, hint);
     }
