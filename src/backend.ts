@@ -29,6 +29,11 @@ export interface Pass {
   run(kernel: Kernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): void;
   /** Resolves when the work is done (WASM: it already is) or throws ThinferError `device-lost`. */
   submit(): Promise<void>;
+  /**
+   * Milliseconds that the kernels took, after `submit` of a pass that was begun with `timed`: on the GPU by its own
+   * clock. Undefined where the device has none.
+   */
+  readonly elapsedMs?: number | undefined;
 }
 
 /**
@@ -55,6 +60,6 @@ export interface Backend<V extends VariantBase = VariantBase> {
   pack(variant: V, problem: Problem, weights: Weights, bias: Bias | undefined): Operands;
   /** @param operands of the layout that the row names; absent for operators without weights */
   prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
-  beginPass(): Pass;
+  beginPass(options?: { timed?: boolean }): Pass;
   free(): void;
 }

@@ -286,21 +286,28 @@ export class WasmBackend implements Backend<WasmVariant> {
     return new WasmKernel(variant.name, problem, job, stages, scratchBytes, alone, free);
   }
 
-  beginPass(): Pass {
+  beginPass({ timed = false } = {}): Pass {
     this.#assertAlive();
     const runs: Run[] = [];
-    return {
+    const pass: Pass & { elapsedMs?: number } = {
       run: (kernel, inputs, output) => {
         runs.push({ kernel: kernel as WasmKernel, inputs, output });
       },
-      submit: () => this.#submit(runs),
+      submit: async () => {
+        const elapsedMs = await this.#submit(runs);
+        if (timed) pass.elapsedMs = elapsedMs;
+      },
     };
+    return pass;
   }
 
-  #submit(runs: readonly Run[]): Promise<void> {
+  #submit(runs: readonly Run[]): Promise<number> {
     const pass = this.#busy ? this.#busy.then(() => this.#execute(runs)) : this.#execute(runs);
     const settled = pass
-      .catch(() => {})
+      .then(
+        () => {},
+        () => {},
+      )
       .then(() => {
         if (this.#busy === settled) this.#busy = undefined;
       });
@@ -308,8 +315,9 @@ export class WasmBackend implements Backend<WasmVariant> {
     return pass;
   }
 
-  /** Does all of it before it returns its promise, unless a slow thread has to be waited for. */
-  async #execute(runs: readonly Run[]): Promise<void> {
+  /** Milliseconds. Does all of it before it returns its promise, unless a slow thread has to be waited for. */
+  async #execute(runs: readonly Run[]): Promise<number> {
+    const start = performance.now();
     for (const run of runs) {
       this.#assertAlive();
       this.#bind(run);
@@ -323,6 +331,7 @@ export class WasmBackend implements Backend<WasmVariant> {
         }
       }
     }
+    return performance.now() - start;
   }
 
   /** Writes the addresses of a run into its job. */

@@ -8,6 +8,7 @@ import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
 import { USAGE, WebgpuBuffer, WebgpuMemory } from './memory.js';
 import { type Pipeline, PipelineCache } from './pipelines.js';
+import { Timer } from './timer.js';
 import { foldGrid, type WebgpuVariant } from './variant.js';
 
 /** Operands as buffers, by the names that shaders declare. */
@@ -191,10 +192,14 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
   }
 
   /** Nothing is encoded before `submit`: a pass that is dropped costs nothing. */
-  beginPass(): Pass {
+  beginPass({ timed = false } = {}): Pass {
     this.#requireAlive();
     const steps: Step[] = [];
+    const timer = timed && this.#gpu.features.has('timestamp-query') ? new Timer(this.#gpu) : undefined;
     return {
+      get elapsedMs() {
+        return timer?.ms;
+      },
       run: (kernel, inputs, output) => {
         if (!(kernel instanceof WebgpuKernel)) throw foreign('run: kernel', kernel);
         steps.push({
@@ -203,7 +208,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
           output: ours(output, `${kernel.variant}: output`),
         });
       },
-      submit: () => this.#submit(steps.splice(0)),
+      submit: () => this.#submit(steps.splice(0), timer).finally(() => timer?.free()),
     };
   }
 
@@ -219,7 +224,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     if (this.#owned) this.#gpu.destroy();
   }
 
-  async #submit(steps: readonly Step[]): Promise<void> {
+  async #submit(steps: readonly Step[], timer: Timer | undefined): Promise<void> {
     this.#requireAlive();
     const used = steps.flatMap(({ inputs, output }) => [...inputs, output]);
     for (const buffer of used) buffer.usable;
@@ -230,9 +235,10 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     let encoded: unknown;
     try {
       const encoder = gpu.createCommandEncoder({ label: 'thinfer' });
-      const pass = encoder.beginComputePass({ label: 'thinfer' });
+      const pass = encoder.beginComputePass({ label: 'thinfer', timestampWrites: timer?.writes });
       for (const step of steps) this.#encode(pass, step, scratch);
       pass.end();
+      timer?.resolve(encoder);
       gpu.queue.submit([encoder.finish()]);
     } catch (error) {
       encoded = error;
@@ -260,6 +266,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
         cause: error,
       });
     }
+    await timer?.read();
   }
 
   #encode(pass: GPUComputePassEncoder, { kernel, inputs, output }: Step, scratch: WebgpuBuffer[]): void {
