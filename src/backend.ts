@@ -6,6 +6,8 @@ import type { Device, VariantBase } from './plan/variant.js';
 /** Memory on a device. Made and freed by its backend only. */
 export interface DeviceBuffer {
   readonly bytes: number;
+  /** WebGPU: what it is, for a caller who goes on with it on the same device. */
+  readonly gpu?: GPUBuffer;
 }
 
 /** Weights and bias packed for one layout, on the device. Shared by every variant that names the layout. */
@@ -61,5 +63,10 @@ export interface Backend<V extends VariantBase = VariantBase> {
   /** @param operands of the layout that the row names; absent for operators without weights */
   prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
   beginPass(options?: { timed?: boolean }): Pass;
+  /**
+   * After the error `device-lost`: opens the device anew, once for all who ask. True when it works again; operands,
+   * kernels and buffers of before are of no use and have to be made again. Absent where devices don't get lost.
+   */
+  recover?(): Promise<boolean>;
   free(): void;
 }

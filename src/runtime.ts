@@ -1,5 +1,5 @@
 import type { Backend } from './backend.js';
-import { type DataByDType, type DType, dtypeOf, storedLength, type TensorData } from './dtype.js';
+import { byteLength, type DataByDType, type DType, dtypeOf, storedLength, type TensorData } from './dtype.js';
 import { describe, elementCount, requireLength, ThinferError } from './errors.js';
 import type { Weights } from './formats/format.js';
 import { validate } from './formats/index.js';
@@ -17,7 +17,7 @@ import {
 import type { BackendName } from './plan/variant.js';
 import { Tensor } from './tensor.js';
 import { createWasmBackend, type WasmOptions } from './wasm/index.js';
-import { createWebgpuBackend } from './webgpu/index.js';
+import { createWebgpuBackend, type WebgpuBackend } from './webgpu/index.js';
 
 export interface RuntimeOptions {
   /** Which backends to use where they exist. Default: both. */
@@ -132,6 +132,19 @@ export class Runtime {
     const tensor = new Tensor(target, target.createBuffer(data.byteLength, 'tensor'), shape, dtype);
     target.write(tensor.buffer, data);
     return tensor;
+  }
+
+  /**
+   * A caller's GPU buffer as a tensor, without a copy: of the device that was passed to `createRuntime` as `gpu`, with
+   * the usage STORAGE and at least the tensor's bytes, rounded up to 16. It stays the caller's: freeing the tensor leaves
+   * it alive. A result on the GPU is the other way round at hand as `tensor.buffer.gpu`, until the tensor is freed.
+   * @throws ThinferError `unsupported` without WebGPU, `bad-argument` for another buffer
+   */
+  wrap<D extends DType = 'float32'>(buffer: GPUBuffer, shape: readonly number[], dtype = 'float32' as D): Tensor<D> {
+    const [backend] = this.#backendsFor('webgpu', 'wrap');
+    elementCount(shape, 'wrap: shape');
+    const bytes = byteLength(dtype, storedLength(dtype, shape));
+    return new Tensor(backend, (backend as WebgpuBackend).wrap(buffer, bytes), shape, dtype);
   }
 
   /** Frees all memory of all backends. Layers, models and tensors of this runtime are of no use after it. */

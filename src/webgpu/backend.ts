@@ -18,7 +18,7 @@ class WebgpuOperands implements Operands {
   constructor(
     readonly layout: string,
     readonly buffers: ReadonlyMap<string, WebgpuBuffer>,
-    private readonly memory: WebgpuMemory,
+    readonly memory: WebgpuMemory,
   ) {
     this.bytes = [...buffers.values()].reduce((sum, buffer) => sum + buffer.bytes, 0);
   }
@@ -43,7 +43,7 @@ class WebgpuKernel implements Kernel {
     readonly dispatches: readonly Dispatch[],
     readonly operands: WebgpuOperands | undefined,
     readonly scratch: Readonly<Record<string, number>>,
-    private readonly memory: WebgpuMemory,
+    readonly memory: WebgpuMemory,
   ) {}
 
   free(): void {
@@ -57,31 +57,91 @@ interface Step {
   output: WebgpuBuffer;
 }
 
+/** A device that is lost more often is given up: some kernel may be what it dies of. */
+const MOST_RECOVERIES = 3;
+
 /** WebGPU as a backend: a device, its memory, its compiled shaders. */
 export class WebgpuBackend implements Backend<WebgpuVariant> {
-  readonly device: Device;
   readonly variants: readonly WebgpuVariant[] = webgpuVariants;
-  readonly memory: WebgpuMemory;
-  readonly #gpu: GPUDevice;
-  readonly #owned: boolean;
-  readonly #pipelines: PipelineCache;
+  readonly #reopen: () => Promise<OpenedDevice | string>;
+  #opened: OpenedDevice;
+  #memory: WebgpuMemory;
+  #pipelines: PipelineCache;
   #gone: ThinferError | undefined;
+  #recovering: Promise<boolean> | undefined;
+  #recoveries = 0;
 
-  constructor({ gpu, owned, facts }: OpenedDevice) {
-    this.device = facts;
-    this.#gpu = gpu;
-    this.#owned = owned;
-    this.memory = new WebgpuMemory(gpu);
-    this.#pipelines = new PipelineCache(gpu);
-    gpu.lost.then(({ reason, message }) => {
-      this.#gone ??= new ThinferError({
-        code: 'device-lost',
-        place: `WebGPU device ${facts.label}`,
-        expected: 'a live device',
-        got: `a lost one (${reason || 'unknown'}: ${message})`,
-        hint: 'Create a new runtime.',
-      });
+  /** @param reopen another device after the loss of one of ours */
+  constructor(opened: OpenedDevice, reopen: () => Promise<OpenedDevice | string>) {
+    this.#reopen = reopen;
+    this.#opened = opened;
+    this.#memory = new WebgpuMemory(opened.gpu);
+    this.#pipelines = new PipelineCache(opened.gpu);
+    this.#watch(opened);
+  }
+
+  /** Another one after a recovery. */
+  get device(): Device {
+    return this.#opened.facts;
+  }
+
+  get memory(): WebgpuMemory {
+    return this.#memory;
+  }
+
+  get #gpu(): GPUDevice {
+    return this.#opened.gpu;
+  }
+
+  #watch(opened: OpenedDevice): void {
+    opened.gpu.lost.then(({ reason, message }) => {
+      if (this.#opened === opened) this.#gone ??= lossOf(opened, `${reason || 'unknown'}: ${message}`);
     });
+  }
+
+  async recover(): Promise<boolean> {
+    if (!this.#gone) return true;
+    if (this.#gone.code !== 'device-lost' || !this.#opened.owned || this.#recoveries >= MOST_RECOVERIES) return false;
+    this.#recovering ??= this.#openAgain().finally(() => {
+      this.#recovering = undefined;
+    });
+    return this.#recovering;
+  }
+
+  async #openAgain(): Promise<boolean> {
+    this.#recoveries++;
+    const opened = await this.#reopen();
+    if (typeof opened === 'string') return false;
+    if (this.#gone?.code !== 'device-lost') {
+      opened.gpu.destroy();
+      return false;
+    }
+    console.warn(`thinfer: ${this.device.label} was lost and opened again; weights are uploaded anew.`);
+    this.#memory.destroy();
+    this.#opened = opened;
+    this.#memory = new WebgpuMemory(opened.gpu);
+    this.#pipelines = new PipelineCache(opened.gpu);
+    this.#gone = undefined;
+    this.#watch(opened);
+    return true;
+  }
+
+  /**
+   * A caller's buffer on the same device, which stays the caller's: freeing it here leaves it alive.
+   * @throws ThinferError `bad-argument` unless it is a storage buffer of at least `bytes`, rounded up to 16
+   */
+  wrap(gpu: GPUBuffer, bytes: number): WebgpuBuffer {
+    this.#requireAlive();
+    const size = Math.max(Math.ceil(bytes / 16) * 16, 16);
+    if (!(gpu?.size >= size) || (gpu.usage & USAGE.storage) === 0) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: 'wrap: buffer',
+        expected: `a GPUBuffer with the usage STORAGE and at least ${size} bytes, a multiple of 16`,
+        got: gpu?.size === undefined ? describe(gpu) : `one of ${gpu.size} bytes, usage 0x${gpu.usage.toString(16)}`,
+      });
+    }
+    return new WebgpuBuffer(gpu, size, 'a buffer of the caller', Promise.resolve(null), false, this.#memory);
   }
 
   createBuffer(bytes: number, label: string): WebgpuBuffer {
@@ -90,12 +150,13 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
   }
 
   freeBuffer(buffer: DeviceBuffer): void {
-    this.memory.free(ours(buffer, 'freeBuffer'));
+    const { memory } = ours(buffer, 'freeBuffer');
+    memory.free(buffer as WebgpuBuffer);
   }
 
   write(buffer: DeviceBuffer, data: TensorData): void {
     this.#requireAlive();
-    const { gpu, bytes } = ours(buffer, 'write').usable;
+    const { gpu, bytes } = this.#here(buffer, 'write').usable;
     if (data.byteLength > bytes) {
       throw new ThinferError({
         code: 'bad-argument',
@@ -120,7 +181,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     dtype = 'float32' as D,
   ): Promise<DataByDType[D]> {
     this.#requireAlive();
-    const source = ours(buffer, 'read').usable;
+    const source = this.#here(buffer, 'read').usable;
     const bytes = byteLength(dtype, length);
     if (bytes > source.bytes) {
       throw new ThinferError({
@@ -164,6 +225,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.#requireAlive();
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
+    if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
     const stages = outputSize(problem) === 0 ? [] : variant.stages(problem);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
@@ -202,10 +264,11 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       },
       run: (kernel, inputs, output) => {
         if (!(kernel instanceof WebgpuKernel)) throw foreign('run: kernel', kernel);
+        if (kernel.memory !== this.#memory) throw lossOf(this.#opened, 'a kernel of the device before');
         steps.push({
           kernel,
-          inputs: inputs.map((input) => ours(input, `${kernel.variant}: input`)),
-          output: ours(output, `${kernel.variant}: output`),
+          inputs: inputs.map((input) => this.#here(input, `${kernel.variant}: input`)),
+          output: this.#here(output, `${kernel.variant}: output`),
         });
       },
       submit: () => this.#submit(steps.splice(0), timer).finally(() => timer?.free()),
@@ -221,7 +284,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     });
     this.#gone ??= loss;
     this.memory.destroy();
-    if (this.#owned) this.#gpu.destroy();
+    if (this.#opened.owned) this.#gpu.destroy();
   }
 
   async #submit(steps: readonly Step[], timer: Timer | undefined): Promise<void> {
@@ -321,6 +384,13 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     if (this.#gone) throw this.#gone;
   }
 
+  /** A buffer of ours, on the device that is open now. */
+  #here(buffer: DeviceBuffer, place: string): WebgpuBuffer {
+    const owned = ours(buffer, place);
+    if (owned.memory !== this.#memory) throw lossOf(this.#opened, `${owned.label} of the device before`);
+    return owned;
+  }
+
   /** After a failure: throws the loss of the device if that is why. Its news may come a little later. */
   async #settleLoss(): Promise<void> {
     const soon = new Promise<void>((resolve) => setTimeout(resolve, 50));
@@ -332,6 +402,16 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
 function ours(buffer: DeviceBuffer, place: string): WebgpuBuffer {
   if (!(buffer instanceof WebgpuBuffer)) throw foreign(place, buffer);
   return buffer;
+}
+
+function lossOf({ facts, owned }: OpenedDevice, got: string): ThinferError {
+  return new ThinferError({
+    code: 'device-lost',
+    place: `WebGPU device ${facts.label}`,
+    expected: 'a live device',
+    got: `a lost one (${got})`,
+    hint: owned ? 'Make what was on it again.' : 'Create a new runtime with a new device.',
+  });
 }
 
 function foreign(place: string, value: unknown): ThinferError {
@@ -350,5 +430,5 @@ function noWeights(variant: WebgpuVariant, problem: Problem | MatmulProblem, ope
 /** WebGPU as a backend, or why there is none here. */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend | string> {
   const opened = await openDevice(options);
-  return typeof opened === 'string' ? opened : new WebgpuBackend(opened);
+  return typeof opened === 'string' ? opened : new WebgpuBackend(opened, () => openDevice(options));
 }

@@ -21,6 +21,8 @@ export class WebgpuBuffer implements DeviceBuffer {
     /** Resolves when it is known whether the device had room. */
     readonly checked: Promise<GPUError | null>,
     readonly pooled: boolean,
+    /** Of the device that it lies on. */
+    readonly memory: WebgpuMemory,
   ) {
     checked.then((error) => {
       if (!error) return;
@@ -97,7 +99,7 @@ export class WebgpuMemory {
       });
     }
     this.#count(gpu);
-    return new WebgpuBuffer(gpu, size, label, this.#popScope(), false);
+    return new WebgpuBuffer(gpu, size, label, this.#popScope(), false, this);
   }
 
   free(buffer: WebgpuBuffer, reuse = buffer.pooled): void {
@@ -143,14 +145,14 @@ export class WebgpuMemory {
     if (reused) {
       this.#idleBytes -= capacity;
       this.bytes += capacity;
-      return new WebgpuBuffer(reused, bytes, label, Promise.resolve(null), true);
+      return new WebgpuBuffer(reused, bytes, label, Promise.resolve(null), true, this);
     }
     this.device.pushErrorScope('out-of-memory');
     const gpu = this.device.createBuffer({ size: capacity, usage, label });
     const checked = this.#popScope();
     checked.then((error) => error && this.#evict(gpu));
     this.#count(gpu);
-    return new WebgpuBuffer(gpu, bytes, label, checked, true);
+    return new WebgpuBuffer(gpu, bytes, label, checked, true, this);
   }
 
   #count(gpu: GPUBuffer): void {

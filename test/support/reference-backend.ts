@@ -65,6 +65,8 @@ export class ReferenceBackend implements Backend {
   ran: string[] = [];
   /** When set, every submit fails as on a device that is gone. */
   lost = false;
+  /** What brings it back. */
+  recover?: () => Promise<boolean>;
   /** When set, buffers may not take more than this. */
   limitBytes = Number.POSITIVE_INFINITY;
 
