@@ -1,7 +1,7 @@
 import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+import { byteChunk, byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
 
 /** Steps of 4 along K, K rounded up to 16: whole vectors of codes. */
 export const lowBitSteps = (p: MatmulProblem): number => Math.ceil(p.K / 16) * 4;
@@ -28,11 +28,15 @@ export function placeOf(
   return [byte, (vector % perByte) * bits];
 }
 
-/** Codes, scales f32 [panels][groups][8], sums of code - zeroPoint i32 the same, zero points u8 the same. */
+/**
+ * Codes, scales f32 [panels][groups][8], zero points u8 the same, and the sums of code - zeroPoint as w2 of
+ * asm/shared/gemm_i8.ts: i32 [panels][8] of one group a row, else i8 [panels][groups][chunks][8][2].
+ */
 export function packLowBit(
   p: MatmulProblem,
   bits: 2 | 4,
   groups: number,
+  chunk: number,
   codeOf: (r: number, k: number) => number,
   scaleOf: (r: number, group: number) => number,
   zeroPointOf: (r: number, group: number) => number,
@@ -42,7 +46,8 @@ export function packLowBit(
   const groupSize = groups === 1 ? steps * 4 : p.weights.groupSize!;
   const codes = new Uint8Array((panels * steps * 32 * bits) / 8);
   const scales = new Float32Array(panels * groups * 8);
-  const sums = new Int32Array(panels * groups * 8);
+  const chunks = Math.ceil(groupSize / 4 / chunk);
+  const sums = new Int32Array(panels * (groups === 1 ? 1 : groups * chunks) * 8);
   const zeros = new Uint8Array(panels * groups * 8);
   forEachPanelRow(p, (r, panel, n) => {
     for (let g = 0; g < groups; g++) {
@@ -55,12 +60,22 @@ export function packLowBit(
         const code = k < p.K ? codeOf(r, k) : zeroPoint;
         const [byte, shift] = placeOf(bits, steps, panel, n, k);
         codes[byte] |= code << shift;
-        sums[at] += code - zeroPoint;
+        const piece = groups === 1 ? panel : (panel * groups + g) * chunks + Math.floor((k % groupSize) / 4 / chunk);
+        sums[piece * 8 + n] += code - zeroPoint;
       }
     }
   });
-  return { codes, scales, sums, zeros };
+  if (groups === 1) return { codes, scales, sums, zeros };
+  const halves = new Int8Array(sums.length * 2);
+  for (let i = 0; i < sums.length; i++) {
+    halves[2 * i] = sums[i] >> 1;
+    halves[2 * i + 1] = sums[i] - halves[2 * i];
+  }
+  return { codes, scales, halves, zeros };
 }
+
+/** Largest |code - zeroPoint|. */
+const largest = (bits: 2 | 4) => (p: MatmulProblem) => (p.weights.symmetric ? 2 ** (bits - 1) : 2 ** bits - 1);
 
 const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
   name: `KN_n8k4_u${bits}`,
@@ -76,6 +91,7 @@ const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
       p,
       bits,
       groups,
+      byteChunk(largest(bits)(p)),
       (r, k) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
       (r, g) => scale[r * groups + g],
       (r, g) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
@@ -88,7 +104,7 @@ export const grouped = [
     format: 'int4',
     name: 'int4',
     layout: layout(4),
-    largest: (p) => (p.weights.symmetric ? 8 : 15),
+    largest: largest(4),
     steps: lowBitSteps,
     groupSteps,
     decode: 1,
@@ -97,7 +113,7 @@ export const grouped = [
     format: 'int2',
     name: 'int2',
     layout: layout(2),
-    largest: 3,
+    largest: largest(2),
     steps: lowBitSteps,
     groupSteps,
     decode: 1,

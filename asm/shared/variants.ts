@@ -96,6 +96,13 @@ const BYTE_KERNELS = {
   plainPairs: { MR: 4, isa: 'k2', requires: 'plain-simd', pairs: true, gemm: 1.9, gemv: 1 },
 } as const;
 
+/** Steps of 4 along K that maddubs may add up in 16 bits: |code| <= 255 times |weight|, twice, a step. */
+export function byteChunk(largest: number): number {
+  const steps = Math.max(Math.floor(32767 / (2 * 255 * largest)), 1);
+  // Low-bit formats have whole vectors of 4 steps.
+  return steps < 4 ? steps : steps & ~3;
+}
+
 /** The rows of a format whose weights become panels of signed bytes. */
 export function byteRows(f: ByteFormat): WasmVariant[] {
   const exported = f.export ?? f.name;
@@ -105,8 +112,6 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   const scaleGroups = (p: MatmulProblem) => Math.ceil(steps(p) / groupSteps(p));
   const { largest } = f;
   const largestOf = typeof largest === 'number' ? () => largest : largest;
-  // maddubs: |code| <= 255 times |weight|, twice, a step.
-  const chunk = (p: MatmulProblem) => Math.floor(32767 / (2 * 255 * largestOf(p)));
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
   const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
@@ -118,7 +123,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       steps: steps(p),
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
-      chunk: chunk(p),
+      chunk: byteChunk(largestOf(p)),
       weightZeros: p.weights.symmetric === false ? 1 : 0,
     });
   const common = {

@@ -1,7 +1,7 @@
 import type { TernaryWeights } from '../../src/formats/ternary.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { lowBitSteps, packLowBit } from '../grouped/variants.js';
-import { byteRows } from '../shared/variants.js';
+import { byteChunk, byteRows } from '../shared/variants.js';
 
 /** int2's layout with one group a row and zero point 1. */
 const layout: WasmLayout<TernaryWeights> = {
@@ -13,6 +13,7 @@ const layout: WasmLayout<TernaryWeights> = {
       p,
       2,
       1,
+      byteChunk(1),
       (r, k) => (codes[r * rowBytes + (k >> 2)] >> ((k & 3) * 2)) & 3,
       (r) => scale[r],
       () => 1,
