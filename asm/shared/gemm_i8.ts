@@ -31,7 +31,8 @@ class RowFacts {
   zeroPoint: i32;
   /** Sum of (a - zeroA) over all K, where weights have zero points. */
   centred: i32;
-  reserved: u32;
+  /** The zero point twice, as 16-bit integers: a 32-bit splat is a mere load. */
+  zeroPair: u32;
 }
 
 const FACTS: usize = 16;
@@ -68,6 +69,7 @@ function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, pairs: 
   const start = to;
   facts.scale = sample.scale;
   facts.zeroPoint = pairs ? 0 : zeroPoint;
+  facts.zeroPair = <u32>(zeroPoint & 0xffff) * 0x10001;
   for (let tap: u32 = 0; tap < taps; tap++) {
     const from = load<usize>(pointers + tap * stride);
     let c: u32 = 0;
@@ -325,7 +327,7 @@ function tileDotGroups(job: MatmulJob, a: usize, b: usize, inits: usize, scales:
 // @ts-ignore: decorator
 @inline
 function initPairs(facts: usize, row: usize, negatedHalves: v128): v128 {
-  return i16x8.mul(v128.load16_splat(facts + row * FACTS + offsetof<RowFacts>('zeroPoint')), negatedHalves);
+  return i16x8.mul(v128.load32_splat(facts + row * FACTS + offsetof<RowFacts>('zeroPair')), negatedHalves);
 }
 
 function tileMaddubsGroups(job: MatmulJob, a: usize, b: usize, inits: usize, scales: usize, facts: usize,
