@@ -25,7 +25,7 @@ const MR: u32 = MODULE == 0 ? 6 : 4;
 
 /** What is known of a packed row of A. */
 @unmanaged
-class RowFacts {
+export class RowFacts {
   scale: f32;
   /** As the packed bytes count. 0 for k2, whose rows have it removed. */
   zeroPoint: i32;
@@ -158,7 +158,7 @@ function tileDot(a: usize, b: usize, steps: u32, to: usize): void {
 /** w (signed) times a (unsigned), summed in twos, as pmaddubsw does it. */
 // @ts-ignore: decorator
 @inline
-function maddubs(w: v128, a: v128): v128 {
+export function maddubs(w: v128, a: v128): v128 {
   if (MODULE == 1) return v128.relaxed_dot<i16>(w, a);
   return w;
 }
@@ -444,7 +444,7 @@ function tilePairsGroups(job: MatmulJob, a: usize, b: usize, scales: usize, part
 /** Chunks of a group. */
 // @ts-ignore: decorator
 @inline
-function chunksOf(job: MatmulJob): u32 {
+export function chunksOf(job: MatmulJob): u32 {
   return (job.groupSteps + job.chunk - 1) / job.chunk;
 }
 
@@ -787,6 +787,77 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
     }
     for (let m: u32 = 0; m < M; m++) {
       finishRow(job, partials + m * 32, changetype<RowFacts>(facts + m * FACTS).scale, job.bias + <usize>panel * 32,
+        job.output + m * rowBytes + <usize>(group * N + n) * 4, N - n);
+    }
+  }
+}
+
+// ---- one row by panels that are decoded in registers (maddubs only) ----
+
+/**
+ * A row by one panel: f32 sums over the groups at `to` where there are groups of scales, else the int32 sums.
+ * `pairs`: for each `subSteps` steps the sums of a at k = 0, 1 and of those at k = 2, 3 (mod 4), as two u16.
+ */
+export type RowKernel = (job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: RowFacts, to: usize) => void;
+
+/** Steps that a RowKernel adds up in 16 bits. */
+export function subStepsOf(job: MatmulJob): u32 {
+  return min(job.groupSteps, job.weightZeros ? 4 : 8);
+}
+
+/** Fills `pairs` of a RowKernel. */
+function sumPairs(from: usize, steps: u32, subSteps: u32, to: usize): void {
+  while (steps > 0) {
+    const count = min(steps, subSteps);
+    let sums = i16x8.splat(0);
+    for (const end = from + <usize>count * 4; from < end; from += 16) {
+      sums = i16x8.add(sums, i16x8.extadd_pairwise_i8x16_u(v128.load(from)));
+    }
+    sums = i16x8.add(sums, i32x4.shuffle(sums, sums, 2, 3, 0, 1));
+    sums = i16x8.add(sums, i32x4.shuffle(sums, sums, 1, 0, 3, 2));
+    v128.store32_lane(to, sums, 0);
+    to += 4;
+    steps -= count;
+  }
+}
+
+/** Scratch: pointers [taps], facts [M], sums [8], partial results [8], rows [M], each with its `pairs`. */
+export function gemvRows(job: MatmulJob, begin: u32, end: u32, scratch: usize, kernel: RowKernel): void {
+  const N = job.N, M = job.M, steps = job.steps;
+  const panels = job.paddedN / NR;
+  const groupChannels = job.channels / job.groups;
+  const rowBytes = <usize>job.groups * N * 4;
+  const scaleGroups = job.scaleGroups;
+  const pointers = scratch;
+  const facts = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
+  const sums = (facts + M * FACTS + 63) & ~63;
+  const partial = sums + 64;
+  const rows = partial + 64;
+  const flatBytes = (<usize>steps * 4 + 64 + 63) & ~63;
+  const rowStride = flatBytes + ((<usize>steps + 63) & ~63);
+  let packed: u32 = -1;
+  for (let panel = begin; panel < end; panel++) {
+    const group = panel / panels;
+    if (group != packed) {
+      for (let m: u32 = 0; m < M; m++) {
+        const row = rows + m * rowStride;
+        gatherRows(job, codesAt(job), 1, job.channels, group * groupChannels, m, 1, 0, pointers);
+        flatRow(job, m, pointers, sizeof<usize>(), false, true, row, changetype<RowFacts>(facts + m * FACTS));
+        sumPairs(row, steps, subStepsOf(job), row + flatBytes);
+      }
+      packed = group;
+    }
+    const n = (panel % panels) * NR;
+    for (let m: u32 = 0; m < M; m++) {
+      const row = rows + m * rowStride;
+      const rowFacts = changetype<RowFacts>(facts + m * FACTS);
+      if (scaleGroups > 1) {
+        kernel(job, panel, row, row + flatBytes, rowFacts, partial);
+      } else {
+        kernel(job, panel, row, row + flatBytes, rowFacts, sums);
+        scaleRow(sums, rowFacts, job.w1 + <usize>panel * 32, job.w2 + <usize>panel * 32, 0, partial);
+      }
+      finishRow(job, partial, rowFacts.scale, job.bias + <usize>panel * 32,
         job.output + m * rowBytes + <usize>(group * N + n) * 4, N - n);
     }
   }

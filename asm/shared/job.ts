@@ -63,4 +63,6 @@ export class MatmulJob extends Job {
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** Code of a weight of 0 where weightZeros is 0. */
+  zeroCode: u32;
 }

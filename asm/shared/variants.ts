@@ -78,6 +78,8 @@ export interface ByteFormat {
   /** Steps of 4 along K, and how many of them share a scale; default: ceil(K / 4), all. */
   steps?: (p: MatmulProblem) => number;
   groupSteps?: (p: MatmulProblem) => number;
+  /** Code of a weight of 0, where the codes are unsigned and all rows have the same. */
+  zeroCode?: number;
   /** Bytes that a weight is decoded to, for its cost: 0 when the layout is the panel itself. */
   decode?: number;
 }
@@ -125,6 +127,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       scaleGroups: scaleGroups(p),
       chunk: byteChunk(largestOf(p)),
       weightZeros: p.weights.symmetric === false ? 1 : 0,
+      zeroCode: f.zeroCode,
     });
   const common = {
     ops: ['linear', 'conv2d'],
@@ -161,7 +164,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         supports: (p) => (p.M <= 64 ? (f.supports?.(p) ?? true) : 'M is over 64'),
         stages: [quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
         params: (p, device) => params(p, device, 0),
-        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p)) + 128 * 32 + 512,
+        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128) + 128 * 32 + 512,
         cost(p, device) {
           const work = (p.M * p.N * p.K * p.groups) / speed.gemv + inputSize(p) * QUANTIZE;
           return predictMs(device, work + p.groups * p.N * p.K * decode, 1, p.weights.bytes);

@@ -27,6 +27,7 @@ export const ternary = byteRows({
   export: 'int2',
   layout,
   largest: 1,
+  zeroCode: 1,
   steps: lowBitSteps,
   decode: 1,
 });
