@@ -130,44 +130,77 @@ function codesRow(job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: Row
         c0 = i16x8.mul(x, defaultZero);
         c1 = bits == 4 ? c0 : i16x8.shl(c0, 2);
       }
-      const end = a + <usize>count * 4;
-      do {
-        if (bits == 4) {
-          let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);
+      if (bits == 4) {
+        let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+        w = v128.load(codes, 16);
+        y = v128.load32_splat(a, 4);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+        w = v128.load(codes, 32);
+        y = v128.load32_splat(a, 8);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+        w = v128.load(codes, 48);
+        y = v128.load32_splat(a, 12);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+        if (count > 4) {
+          w = v128.load(codes, 64);
+          y = v128.load32_splat(a, 16);
           c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
           c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
-          w = v128.load(codes, 16);
-          y = v128.load32_splat(a, 4);
+          w = v128.load(codes, 80);
+          y = v128.load32_splat(a, 20);
           c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
           c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+          w = v128.load(codes, 96);
+          y = v128.load32_splat(a, 24);
+          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+          c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+          w = v128.load(codes, 112);
+          y = v128.load32_splat(a, 28);
+          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+          c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+        }
+      } else {
+        let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
+        w = i16x8.shr_u(w, 4);
+        y = v128.load32_splat(a, 4);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
+        w = v128.load(codes, 16);
+        y = v128.load32_splat(a, 8);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
+        w = i16x8.shr_u(w, 4);
+        y = v128.load32_splat(a, 12);
+        c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+        c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
+        if (count > 4) {
           w = v128.load(codes, 32);
-          y = v128.load32_splat(a, 8);
+          y = v128.load32_splat(a, 16);
           c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
-          c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+          c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
+          w = i16x8.shr_u(w, 4);
+          y = v128.load32_splat(a, 20);
+          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+          c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
           w = v128.load(codes, 48);
-          y = v128.load32_splat(a, 12);
-          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
-          c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
-        } else {
-          let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);
+          y = v128.load32_splat(a, 24);
           c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
           c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
           w = i16x8.shr_u(w, 4);
-          y = v128.load32_splat(a, 4);
-          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
-          c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
-          w = v128.load(codes, 16);
-          y = v128.load32_splat(a, 8);
-          c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
-          c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
-          w = i16x8.shr_u(w, 4);
-          y = v128.load32_splat(a, 12);
+          y = v128.load32_splat(a, 28);
           c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
           c1 = i16x8.add(c1, maddubs(v128.and(w, mask1), y));
         }
-        codes += bits * 16;
-        a += 16;
-      } while (a < end);
+      }
+      codes += <usize>count * (bits * 4);
+      a += <usize>count * 4;
       s0 = i32x4.add(s0, i32x4.extadd_pairwise_i16x8_s(c0));
       s1 = i32x4.add(s1, i32x4.extadd_pairwise_i16x8_s(c1));
     } while (inGroup > 0);
@@ -187,6 +220,68 @@ function codesRow(job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: Row
     f0 = madd(f32x4.convert_i32x4_s(s0), v128.load(scales, 0), f0);
     f1 = madd(f32x4.convert_i32x4_s(s1), v128.load(scales, 16), f1);
     scales += 32;
+  } while (left > 0);
+  v128.store(to, f0, 0);
+  v128.store(to, f1, 16);
+}
+
+/** The same for groups of one chunk, which begin as those of tileMaddubsGroups do. */
+function int4GroupRow(job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: RowFacts, to: usize): void {
+  if (MODULE != 1) return;
+  const groupSteps = job.groupSteps;
+  let codes = job.w0 + <usize>panel * job.steps * 16;
+  let scales = job.w1 + <usize>panel * job.scaleGroups * 32;
+  let halves = job.w2 + <usize>panel * job.scaleGroups * 16;
+  const mask0 = i8x16.splat(15);
+  const zeroA = i16x8.splat(<i16>-facts.zeroPoint), defaultZero = i16x8.splat(<i16>-job.zeroCode);
+  let f0 = f32x4.splat(0), f1 = f0;
+  let left = job.steps;
+  do {
+    const count = min(left, groupSteps);
+    const x = i16x8.mul(v128.load32_splat(pairs), defaultZero);
+    let c0 = i16x8.add(i16x8.mul(v128.load8x8_s(halves, 0), zeroA), x);
+    let c1 = i16x8.add(i16x8.mul(v128.load8x8_s(halves, 8), zeroA), x);
+    let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);
+    c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+    c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+    w = v128.load(codes, 16);
+    y = v128.load32_splat(a, 4);
+    c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+    c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+    w = v128.load(codes, 32);
+    y = v128.load32_splat(a, 8);
+    c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+    c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+    w = v128.load(codes, 48);
+    y = v128.load32_splat(a, 12);
+    c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+    c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+    if (count > 4) {
+      w = v128.load(codes, 64);
+      y = v128.load32_splat(a, 16);
+      c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+      c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+      w = v128.load(codes, 80);
+      y = v128.load32_splat(a, 20);
+      c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+      c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+      w = v128.load(codes, 96);
+      y = v128.load32_splat(a, 24);
+      c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+      c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+      w = v128.load(codes, 112);
+      y = v128.load32_splat(a, 28);
+      c0 = i16x8.add(c0, maddubs(v128.and(w, mask0), y));
+      c1 = i16x8.add(c1, maddubs(v128.and(i16x8.shr_u(w, 4), mask0), y));
+    }
+    f0 = madd(f32x4.convert_i32x4_s(i32x4.extadd_pairwise_i16x8_s(c0)), v128.load(scales, 0), f0);
+    f1 = madd(f32x4.convert_i32x4_s(i32x4.extadd_pairwise_i16x8_s(c1)), v128.load(scales, 16), f1);
+    pairs += 4;
+    halves += 16;
+    scales += 32;
+    codes += <usize>count * 16;
+    a += <usize>count * 4;
+    left -= count;
   } while (left > 0);
   v128.store(to, f0, 0);
   v128.store(to, f1, 16);
@@ -213,8 +308,12 @@ export function int4_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize):
 }
 
 export function int4_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  if (MODULE == 1) gemvRows(job, begin, end, scratch, job.weightZeros ? int4ZerosRow : int4Row);
-  else gemvI8(job, begin, end, scratch, decode4, PAIRS, false);
+  if (MODULE == 1) {
+    const short = job.scaleGroups > 1 && job.groupSteps <= 8;
+    gemvRows(job, begin, end, scratch, job.weightZeros ? int4ZerosRow : short ? int4GroupRow : int4Row);
+    return;
+  }
+  gemvI8(job, begin, end, scratch, decode4, PAIRS, false);
 }
 
 export function int2_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
