@@ -72,19 +72,8 @@ function decode2(job: MatmulJob, panel: u32, first: u32, count: u32, to: usize):
 }
 
 // ---- one row, decoded in registers (maddubs) ----
-// Codes stay unsigned. With the default zero point z, 16-bit sums begin at -z * (sums of a) and wrap on the way: what
-// they end at, sums of (code - z) * a over 8 steps, fits. Other zero points are taken out of the 32-bit sums, every 4.
-
-/** Each of eight zero points twice, as 16-bit integers: four from `from`, times 1 << shift. */
-// @ts-ignore: decorator
-@inline
-function zeroPairs(from: usize, high: bool, shift: i32): v128 {
-  const z = v128.load64_zero(from), none = i8x16.splat(0);
-  const pairs = high
-    ? i8x16.shuffle(z, none, 4, 16, 4, 16, 5, 16, 5, 16, 6, 16, 6, 16, 7, 16, 7, 16)
-    : i8x16.shuffle(z, none, 0, 16, 0, 16, 1, 16, 1, 16, 2, 16, 2, 16, 3, 16, 3, 16);
-  return i16x8.shl(pairs, shift);
-}
+// Codes stay unsigned. 16-bit sums begin at -z * (sums of a), z the default zero point, and wrap on the way: what they
+// end at, sums of (code - z) * a over 8 steps, fits. What other zero points differ by is taken out of the 32-bit sums.
 
 /** Sums of pairs of lanes, minus zeroA times a group's sums of weights. */
 // @ts-ignore: decorator
@@ -117,18 +106,16 @@ function codesRow(job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: Row
     let inGroup = min(left, groupSteps);
     left -= inGroup;
     let s0 = i32x4.splat(0), s1 = s0;
+    const z = zeros ? i16x8.add(v128.load8x8_u(zeroPoints), defaultZero) : defaultZero;
     do {
       const count = min(inGroup, subSteps);
       inGroup -= count;
       const x = v128.load32_splat(pairs);
       pairs += 4;
-      let c0 = i16x8.splat(0), c1 = c0;
+      let c0 = i16x8.mul(x, defaultZero), c1 = bits == 4 ? c0 : i16x8.shl(c0, 2);
       if (zeros) {
-        s0 = i32x4.sub(s0, i32x4.dot_i16x8_s(zeroPairs(zeroPoints, false, 0), x));
-        s1 = i32x4.sub(s1, i32x4.dot_i16x8_s(zeroPairs(zeroPoints, true, bits == 4 ? 0 : 2), x));
-      } else {
-        c0 = i16x8.mul(x, defaultZero);
-        c1 = bits == 4 ? c0 : i16x8.shl(c0, 2);
+        s0 = i32x4.sub(s0, i32x4.dot_i16x8_s(i16x8.shuffle(z, z, 0, 0, 1, 1, 2, 2, 3, 3), x));
+        s1 = i32x4.sub(s1, i32x4.dot_i16x8_s(i16x8.shuffle(z, z, 4, 4, 5, 5, 6, 6, 7, 7), bits == 4 ? x : i16x8.shl(x, 2)));
       }
       if (bits == 4) {
         let w = v128.load(codes, 0), y = v128.load32_splat(a, 0);

@@ -802,7 +802,7 @@ export type RowKernel = (job: MatmulJob, panel: u32, a: usize, pairs: usize, fac
 
 /** Steps that a RowKernel adds up in 16 bits. */
 export function subStepsOf(job: MatmulJob): u32 {
-  return min(job.groupSteps, job.weightZeros ? 4 : 8);
+  return min(job.groupSteps, 8);
 }
 
 /** Fills `pairs` of a RowKernel. */
