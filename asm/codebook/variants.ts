@@ -2,7 +2,7 @@ import type { CodebookWeights } from '../../src/formats/codebook.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { placeOf } from '../grouped/variants.js';
-import { byteRows, forEachPanelRow, panelCount, panelRows } from '../shared/variants.js';
+import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount, panelRows } from '../shared/variants.js';
 
 /** Nibbles [panels][ceil(K / 4)][16 bytes] and the codebook as four byte planes: see asm/codebook/codebook.ts. */
 const nibbles: WasmLayout<CodebookWeights> = {
@@ -40,13 +40,16 @@ const bytes: WasmLayout<CodebookWeights> = {
   },
 };
 
+const isFor = (entries: 16 | 256, centroids: 'f32' | 'int8') => (p: MatmulProblem) =>
+  (p.weights.entries === entries && (p.weights.centroids ?? 'f32') === centroids) ||
+  `for ${entries} ${centroids} centroids`;
+
 const rows = (entries: 16 | 256, layout: WasmLayout<CodebookWeights>, decode: number) =>
   panelRows({
     format: 'codebook',
     name: `codebook${entries}`,
     layout,
-    supports: (p: MatmulProblem) =>
-      (p.weights.entries === entries && p.weights.centroids !== 'int8') || `for ${entries} f32 centroids`,
+    supports: isFor(entries, 'f32'),
     decode,
   });
 
@@ -84,10 +87,47 @@ const int8Rows = (entries: 16 | 256, decode: number) =>
     format: 'codebook',
     name: `codebook${entries}i8`,
     layout: int8Centroids(entries),
-    supports: (p: MatmulProblem) =>
-      (p.weights.entries === entries && p.weights.centroids === 'int8') || `for ${entries} int8 centroids`,
+    supports: isFor(entries, 'int8'),
     largest: 128,
     decode,
   });
 
-export const codebook = [...rows(16, nibbles, 2), ...rows(256, bytes, 6), ...int8Rows(16, 1), ...int8Rows(256, 4)];
+/** Codes of depthwise convolutions; 256 int8 centroids take the codes' place, as they are no larger. */
+const taps = (entries: 16 | 256, centroids: 'f32' | 'int8'): WasmLayout<CodebookWeights> => ({
+  name: `taps_n8_c${entries}_${centroids}`,
+  panel: 1,
+  pack({ codes, codebook, scale, cols }, p) {
+    const codeOf = (r: number, k: number) =>
+      entries === 256 ? codes[r * cols + k] : (codes[r * Math.ceil(cols / 2) + (k >> 1)] >> ((k & 1) * 4)) & 15;
+    const replaced = entries === 256 && centroids === 'int8';
+    return packTaps(
+      p,
+      entries === 16 ? 4 : 8,
+      replaced ? (r, k) => codebook[codeOf(r, k)] : codeOf,
+      (r) => (scale ? scale[scale.length === 1 ? 0 : r] : 1),
+      () => 0,
+      replaced ? undefined : codebook,
+    );
+  },
+});
+
+const depthwise = (entries: 16 | 256, centroids: 'f32' | 'int8') =>
+  depthwiseRow({
+    format: 'codebook',
+    name: `codebook${entries}${centroids === 'int8' ? 'i8' : ''}`,
+    export: centroids === 'int8' ? 'codes_depthwise' : 'codebook_depthwise',
+    layout: taps(entries, centroids),
+    supports: isFor(entries, centroids),
+    bits: entries === 16 ? 4 : 8,
+  });
+
+export const codebook = [
+  ...rows(16, nibbles, 2),
+  ...rows(256, bytes, 6),
+  ...int8Rows(16, 1),
+  ...int8Rows(256, 4),
+  depthwise(16, 'f32'),
+  depthwise(256, 'f32'),
+  depthwise(16, 'int8'),
+  depthwise(256, 'int8'),
+];

@@ -1,7 +1,7 @@
 import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { byteChunk, byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+import { byteChunk, byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
 
 /** Steps of 4 along K, K rounded up to 16: whole vectors of codes. */
 export const lowBitSteps = (p: MatmulProblem): number => Math.ceil(p.K / 16) * 4;
@@ -77,27 +77,57 @@ export function packLowBit(
 /** Largest |code - zeroPoint|. */
 const largest = (bits: 2 | 4) => (p: MatmulProblem) => (p.weights.symmetric ? 2 ** (bits - 1) : 2 ** bits - 1);
 
+/** Reads codes, and zero points, of either width. */
+function reader({ codes, zeroPoint, cols, groupSize }: Int4Weights | Int2Weights, bits: 2 | 4) {
+  const groups = Math.ceil(cols / groupSize);
+  const blob = Math.ceil((groupSize * bits) / 8);
+  const zeroBytes = Math.ceil((groups * bits) / 8);
+  const mask = (1 << bits) - 1;
+  const read = (bytes: Uint8Array, base: number, i: number) =>
+    (bytes[base + ((i * bits) >> 3)] >> ((i * bits) & 7)) & mask;
+  return {
+    groups,
+    codeOf: (r: number, k: number) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
+    zeroOf: (r: number, g: number) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
+  };
+}
+
 const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
   name: `KN_n8k4_u${bits}`,
   panel: 8,
-  pack({ codes, scale, zeroPoint, cols, groupSize }, p) {
-    const groups = Math.ceil(cols / groupSize);
-    const blob = Math.ceil((groupSize * bits) / 8);
-    const zeroBytes = Math.ceil((groups * bits) / 8);
-    const mask = (1 << bits) - 1;
-    const read = (bytes: Uint8Array, base: number, i: number) =>
-      (bytes[base + ((i * bits) >> 3)] >> ((i * bits) & 7)) & mask;
-    return packLowBit(
+  pack(weights, p) {
+    const { groups, codeOf, zeroOf } = reader(weights, bits);
+    const scaleOf = (r: number, g: number) => weights.scale[r * groups + g];
+    return packLowBit(p, bits, groups, byteChunk(largest(bits)(p)), codeOf, scaleOf, zeroOf);
+  },
+});
+
+const taps = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
+  name: `taps_n8_u${bits}`,
+  panel: 1,
+  pack(weights, p) {
+    const { codeOf, zeroOf } = reader(weights, bits);
+    const values = Array.from({ length: 1 << bits }, (_, code) => code);
+    return packTaps(
       p,
       bits,
-      groups,
-      byteChunk(largest(bits)(p)),
-      (r, k) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
-      (r, g) => scale[r * groups + g],
-      (r, g) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
+      codeOf,
+      (r) => weights.scale[r],
+      (r) => zeroOf(r, 0),
+      values,
     );
   },
 });
+
+const depthwise = (format: 'int4' | 'int2', bits: 2 | 4) =>
+  depthwiseRow({
+    format,
+    name: format,
+    export: 'codes_depthwise',
+    layout: taps(bits),
+    supports: (p) => p.K <= (p.weights.groupSize ?? p.K) || 'for one group of scales a row',
+    bits,
+  });
 
 export const grouped = [
   ...byteRows({
@@ -120,4 +150,6 @@ export const grouped = [
     groupSteps,
     decode: 1,
   }),
+  depthwise('int4', 4),
+  depthwise('int2', 2),
 ];

@@ -1,6 +1,6 @@
 import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import type { Device } from '../../src/plan/variant.js';
+import type { Device, PackedOperands } from '../../src/plan/variant.js';
 import {
   inputSize,
   matmulParams,
@@ -172,6 +172,93 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       }),
     ];
   });
+}
+
+/** What a format adds to the kernels of asm/shared/depthwise.ts. */
+export interface DepthwiseFormat {
+  format: FormatName;
+  /** The row is `<name>_depthwise_4x8`. */
+  name: string;
+  export: 'dense_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
+  layout: WasmLayout<never>;
+  supports?: (p: MatmulProblem) => true | string;
+  /** Bits of a code; absent: weights are f32. */
+  bits?: number;
+}
+
+/** One output a channel: sums of integers stay below 2^24 up to this many taps. */
+const MOST_TAPS = 256;
+
+/** The row of a format for depthwise convolutions. */
+export function depthwiseRow({ format, name, export: exported, layout, supports, bits = 0 }: DepthwiseFormat) {
+  const scaled = exported === 'codes_depthwise';
+  const paddedN = (p: MatmulProblem) => roundUp(p.groups, bits ? 8 : 4);
+  // Lines of output a tile: weights are decoded, and lines of input centred, once a tile.
+  const lines = ({ window: w }: MatmulProblem) => Math.max(bits ? 16 : 1, Math.ceil((bits ? 256 : 64) / w.outWidth));
+  const tiles = (p: MatmulProblem) => Math.ceil((p.window.batch * p.window.outHeight) / lines(p));
+  const reach = ({ window: w }: MatmulProblem) => (w.kernelHeight - 1) * w.dilationHeight + 1;
+  const columns = ({ window: w }: MatmulProblem) =>
+    (w.outWidth - 1) * w.strideWidth + (w.kernelWidth - 1) * w.dilationWidth + 1;
+  const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
+  return row<MatmulProblem>({
+    name: `${name}_depthwise_4x8`,
+    ops: ['conv2d'],
+    format,
+    layout,
+    supports(p) {
+      if (p.N !== 1 || p.groups !== p.channels) return 'for depthwise convolutions with one output a channel';
+      if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
+      return supports?.(p) ?? true;
+    },
+    stages: [...(scaled ? [quantize] : []), { export: exported, tiles }],
+    clamp: (p) => p.clamp,
+    params: (p, device) =>
+      matmulParams(p, {
+        panel: paddedN(p),
+        rowBlock: lines(p),
+        dotFlip: scaled && device.features.has('sdot') ? 128 : 0,
+        steps: bits,
+      }),
+    scratchBytes: (p) =>
+      320 +
+      tapsOf(p) * 16 +
+      p.window.kernelHeight * columns(p) * 4 +
+      p.K * paddedN(p) * 4 +
+      (scaled ? reach(p) * p.window.inWidth * p.channels * 4 : 0),
+    sharedBytes: (p) => (scaled ? p.samples * SAMPLE + inputSize(p) + 64 : 0),
+    cost(p, device) {
+      const work = p.M * p.groups * (p.K + 4) + (scaled ? inputSize(p) * QUANTIZE * 2 : 0);
+      return predictMs(device, work, 0.6, p.M * p.groups * 8);
+    },
+  });
+}
+
+/**
+ * Weights of depthwise convolutions as codes, as asm/shared/depthwise.ts reads them: [taps][channels rounded up to 8] of
+ * `bits` bits; scales and zero points f32 [channels rounded up to 8]; what the codes mean f32 [1 << bits], or nothing
+ * where bytes are signed weights.
+ */
+export function packTaps(
+  p: MatmulProblem,
+  bits: 1 | 2 | 4 | 8,
+  codeOf: (r: number, k: number) => number,
+  scaleOf: (r: number) => number,
+  zeroOf: (r: number) => number,
+  values?: ArrayLike<number>,
+): PackedOperands {
+  const paddedN = roundUp(p.groups, 8);
+  const codes = new Uint8Array((p.K * paddedN * bits) / 8);
+  const scales = new Float32Array(paddedN);
+  const zeros = new Float32Array(paddedN);
+  for (let r = 0; r < p.groups; r++) {
+    scales[r] = scaleOf(r);
+    zeros[r] = zeroOf(r);
+    for (let k = 0; k < p.K; k++) {
+      const bit = (k * paddedN + r) * bits;
+      codes[bit >> 3] |= (codeOf(r, k) & ((1 << bits) - 1)) << (bit & 7);
+    }
+  }
+  return values ? { codes, scales, zeros, values: Float32Array.from(values) } : { codes, scales, zeros };
 }
 
 /** Calls `put` for each weight k of each row of a panel layout: panel of 8 channels, channel in it. */
