@@ -1,5 +1,6 @@
 import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { PackedOperands } from '../../src/plan/variant.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { byteChunk, byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
 
@@ -40,7 +41,7 @@ export function packLowBit(
   codeOf: (r: number, k: number) => number,
   scaleOf: (r: number, group: number) => number,
   zeroPointOf: (r: number, group: number) => number,
-) {
+): PackedOperands {
   const steps = lowBitSteps(p);
   const panels = panelCount(p);
   const groupSize = groups === 1 ? steps * 4 : p.weights.groupSize!;

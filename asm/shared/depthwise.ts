@@ -64,6 +64,20 @@ class Ending {
   scaleA: f32;
   low: f32;
   high: f32;
+  /** Of a line of 3 x 3 windows: the weights, and three lines of input, whose pixels lie `step` bytes apart (0: padding). */
+  weights: usize;
+  tapBytes: usize;
+  line0: usize;
+  line1: usize;
+  line2: usize;
+  step0: usize;
+  step1: usize;
+  step2: usize;
+  inWidth: u32;
+  outWidth: u32;
+  padLeft: u32;
+  to: usize;
+  rowBytes: usize;
 }
 
 // @ts-ignore: decorator
@@ -75,80 +89,168 @@ function finish(sum: v128, ending: Ending, c: usize, scaled: bool): v128 {
   return clamp(madd(partial, f32x4.splat(ending.scaleA), v128.load(ending.bias + c)), low, high);
 }
 
-/** Four pixels, all channels. */
+/**
+ * Eight channels, from byte c, of four pixels. A function of its own, called through the table: inlined into the loops
+ * around it, its accumulators spill.
+ */
 // @ts-ignore: decorator
 @inline
-function pixels(pointers: usize, pointersEnd: usize, weights: usize, tapBytes: usize, rowBytes: usize, count: u32,
-  ending: Ending, scaled: bool, to: usize): void {
-  let c: usize = 0;
-  const zero = f32x4.splat(0);
-  for (const whole = rowBytes & ~31; c < whole; c += 32) {
-    let s00 = zero, s01 = zero;
-    if (!scaled) {
-      s00 = v128.load(ending.bias + c, 0);
-      s01 = v128.load(ending.bias + c, 16);
-    }
-    let s10 = s00, s11 = s01, s20 = s00, s21 = s01, s30 = s00, s31 = s01;
-    let w = weights + c;
-    let p = pointers;
-    do {
-      const w0 = v128.load(w, 0), w1 = v128.load(w, 16);
-      let x = load<usize>(p, 0 * sizeof<usize>()) + c;
-      s00 = madd(w0, v128.load(x, 0), s00);
-      s01 = madd(w1, v128.load(x, 16), s01);
-      x = load<usize>(p, 1 * sizeof<usize>()) + c;
-      s10 = madd(w0, v128.load(x, 0), s10);
-      s11 = madd(w1, v128.load(x, 16), s11);
-      x = load<usize>(p, 2 * sizeof<usize>()) + c;
-      s20 = madd(w0, v128.load(x, 0), s20);
-      s21 = madd(w1, v128.load(x, 16), s21);
-      x = load<usize>(p, 3 * sizeof<usize>()) + c;
-      s30 = madd(w0, v128.load(x, 0), s30);
-      s31 = madd(w1, v128.load(x, 16), s31);
-      w += tapBytes;
-      p += 4 * sizeof<usize>();
-    } while (p < pointersEnd);
-    let y = to + c;
-    v128.store(y, finish(s00, ending, c, scaled), 0);
-    v128.store(y, finish(s01, ending, c + 16, scaled), 16);
-    if (count <= 1) continue;
-    y += rowBytes;
-    v128.store(y, finish(s10, ending, c, scaled), 0);
-    v128.store(y, finish(s11, ending, c + 16, scaled), 16);
-    if (count <= 2) continue;
-    y += rowBytes;
-    v128.store(y, finish(s20, ending, c, scaled), 0);
-    v128.store(y, finish(s21, ending, c + 16, scaled), 16);
-    if (count <= 3) continue;
-    y += rowBytes;
-    v128.store(y, finish(s30, ending, c, scaled), 0);
-    v128.store(y, finish(s31, ending, c + 16, scaled), 16);
+function block(p: usize, pointersEnd: usize, w: usize, tapBytes: usize, c: usize, ending: Ending, scaled: bool, to: usize,
+  rowBytes: usize, count: u32): void {
+  let s00 = f32x4.splat(0), s01 = s00;
+  if (!scaled) {
+    s00 = v128.load(ending.bias + c, 0);
+    s01 = v128.load(ending.bias + c, 16);
   }
-  for (; c < rowBytes; c += 4) {
-    for (let r: u32 = 0; r < count; r++) {
-      let sum: f32 = scaled ? 0 : f32.load(ending.bias + c);
-      let w = weights + c;
-      for (let p = pointers + r * sizeof<usize>(); p < pointersEnd; p += 4 * sizeof<usize>()) {
-        sum += f32.load(w) * f32.load(load<usize>(p) + c);
-        w += tapBytes;
+  let s10 = s00, s11 = s01, s20 = s00, s21 = s01, s30 = s00, s31 = s01;
+  do {
+    const w0 = v128.load(w, 0), w1 = v128.load(w, 16);
+    let x = load<usize>(p, 0 * sizeof<usize>()) + c;
+    s00 = madd(w0, v128.load(x, 0), s00);
+    s01 = madd(w1, v128.load(x, 16), s01);
+    x = load<usize>(p, 1 * sizeof<usize>()) + c;
+    s10 = madd(w0, v128.load(x, 0), s10);
+    s11 = madd(w1, v128.load(x, 16), s11);
+    x = load<usize>(p, 2 * sizeof<usize>()) + c;
+    s20 = madd(w0, v128.load(x, 0), s20);
+    s21 = madd(w1, v128.load(x, 16), s21);
+    x = load<usize>(p, 3 * sizeof<usize>()) + c;
+    s30 = madd(w0, v128.load(x, 0), s30);
+    s31 = madd(w1, v128.load(x, 16), s31);
+    w += tapBytes;
+    p += 4 * sizeof<usize>();
+  } while (p < pointersEnd);
+  v128.store(to, finish(s00, ending, c, scaled), 0);
+  v128.store(to, finish(s01, ending, c + 16, scaled), 16);
+  if (count <= 1) return;
+  to += rowBytes;
+  v128.store(to, finish(s10, ending, c, scaled), 0);
+  v128.store(to, finish(s11, ending, c + 16, scaled), 16);
+  if (count <= 2) return;
+  to += rowBytes;
+  v128.store(to, finish(s20, ending, c, scaled), 0);
+  v128.store(to, finish(s21, ending, c + 16, scaled), 16);
+  if (count <= 3) return;
+  to += rowBytes;
+  v128.store(to, finish(s30, ending, c, scaled), 0);
+  v128.store(to, finish(s31, ending, c + 16, scaled), 16);
+}
+
+type Block = (p: usize, pointersEnd: usize, w: usize, tapBytes: usize, c: usize, ending: Ending, to: usize,
+  rowBytes: usize, count: u32) => void;
+
+function blockF32(p: usize, pointersEnd: usize, w: usize, tapBytes: usize, c: usize, ending: Ending, to: usize,
+  rowBytes: usize, count: u32): void {
+  block(p, pointersEnd, w, tapBytes, c, ending, false, to, rowBytes, count);
+}
+
+function blockScaled(p: usize, pointersEnd: usize, w: usize, tapBytes: usize, c: usize, ending: Ending, to: usize,
+  rowBytes: usize, count: u32): void {
+  block(p, pointersEnd, w, tapBytes, c, ending, true, to, rowBytes, count);
+}
+
+/**
+ * Four channels, from byte c, of a line of 3 x 3 windows that move one or two columns. Nine weights stay in registers;
+ * three pixels of a column of input go to the three, or two, outputs that they are part of.
+ */
+// @ts-ignore: decorator
+@inline
+function line3x3(e: Ending, c: usize, two: bool, scaled: bool): void {
+  const tapBytes = e.tapBytes;
+  let w = e.weights + c;
+  const w00 = v128.load(w), w01 = v128.load(w + tapBytes), w02 = v128.load(w + 2 * tapBytes);
+  w += 3 * tapBytes;
+  const w10 = v128.load(w), w11 = v128.load(w + tapBytes), w12 = v128.load(w + 2 * tapBytes);
+  w += 3 * tapBytes;
+  const w20 = v128.load(w), w21 = v128.load(w + tapBytes), w22 = v128.load(w + 2 * tapBytes);
+  const start = scaled ? f32x4.splat(0) : v128.load(e.bias + c);
+  const step0 = e.step0, step1 = e.step1, step2 = e.step2;
+  let x0 = e.line0 + c, x1 = e.line1 + c, x2 = e.line2 + c;
+  const inWidth = e.inWidth, outWidth = e.outWidth;
+  let column: u32 = 0 - e.padLeft;
+  let to = e.to + c;
+  // Of the outputs that begin at this column, the one before it and the second before it.
+  let y0 = start, y1 = start, y2 = start;
+  if (two) {
+    for (let i: u32 = 0; i <= outWidth; i++) {
+      if (column < inWidth) {
+        const a = v128.load(x0), b = v128.load(x1), d = v128.load(x2);
+        y1 = madd(w22, d, madd(w12, b, madd(w02, a, y1)));
+        y0 = madd(w20, d, madd(w10, b, madd(w00, a, y0)));
+        x0 += step0;
+        x1 += step1;
+        x2 += step2;
       }
-      if (scaled) sum = sum * f32.load(ending.scaleW + c) * ending.scaleA + f32.load(ending.bias + c);
-      f32.store(to + r * rowBytes + c, clampScalar(sum, ending.low, ending.high));
+      column++;
+      if (i > 0) {
+        v128.store(to, finish(y1, e, c, scaled));
+        to += e.rowBytes;
+      }
+      y1 = y0;
+      y0 = start;
+      if (column < inWidth) {
+        const a = v128.load(x0), b = v128.load(x1), d = v128.load(x2);
+        y1 = madd(w21, d, madd(w11, b, madd(w01, a, y1)));
+        x0 += step0;
+        x1 += step1;
+        x2 += step2;
+      }
+      column++;
     }
+    return;
+  }
+  for (let i: u32 = 0; i < outWidth + 2; i++) {
+    if (column < inWidth) {
+      const a = v128.load(x0), b = v128.load(x1), d = v128.load(x2);
+      y2 = madd(w22, d, madd(w12, b, madd(w02, a, y2)));
+      y1 = madd(w21, d, madd(w11, b, madd(w01, a, y1)));
+      y0 = madd(w20, d, madd(w10, b, madd(w00, a, y0)));
+      x0 += step0;
+      x1 += step1;
+      x2 += step2;
+    }
+    column++;
+    if (i > 1) {
+      v128.store(to, finish(y2, e, c, scaled));
+      to += e.rowBytes;
+    }
+    y2 = y1;
+    y1 = y0;
+    y0 = start;
   }
 }
 
-type PixelKernel = (pointers: usize, pointersEnd: usize, weights: usize, tapBytes: usize, rowBytes: usize, count: u32,
-  ending: Ending, to: usize) => void;
+type LineKernel = (e: Ending, c: usize) => void;
 
-function pixelsF32(pointers: usize, pointersEnd: usize, weights: usize, tapBytes: usize, rowBytes: usize, count: u32,
-  ending: Ending, to: usize): void {
-  pixels(pointers, pointersEnd, weights, tapBytes, rowBytes, count, ending, false, to);
+function line3x3F32(e: Ending, c: usize): void {
+  line3x3(e, c, false, false);
 }
 
-function pixelsScaled(pointers: usize, pointersEnd: usize, weights: usize, tapBytes: usize, rowBytes: usize, count: u32,
-  ending: Ending, to: usize): void {
-  pixels(pointers, pointersEnd, weights, tapBytes, rowBytes, count, ending, true, to);
+function line3x3x2F32(e: Ending, c: usize): void {
+  line3x3(e, c, true, false);
+}
+
+function line3x3Scaled(e: Ending, c: usize): void {
+  line3x3(e, c, false, true);
+}
+
+function line3x3x2Scaled(e: Ending, c: usize): void {
+  line3x3(e, c, true, true);
+}
+
+/** One channel, at byte c. */
+function single(pointers: usize, pointersEnd: usize, w: usize, tapBytes: usize, c: usize, ending: Ending, scaled: bool,
+  to: usize, rowBytes: usize, count: u32): void {
+  for (let r: u32 = 0; r < count; r++) {
+    let sum: f32 = scaled ? 0 : f32.load(ending.bias + c);
+    let at = w;
+    for (let p = pointers + r * sizeof<usize>(); p < pointersEnd; p += 4 * sizeof<usize>()) {
+      sum += f32.load(at) * f32.load(load<usize>(p) + c);
+      at += tapBytes;
+    }
+    if (scaled) sum = sum * f32.load(ending.scaleW + c) * ending.scaleA + f32.load(ending.bias + c);
+    f32.store(to + r * rowBytes, clampScalar(sum, ending.low, ending.high));
+  }
 }
 
 /** Codes of `size` values, less their zero point, as f32. */
@@ -182,7 +284,7 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
   const columns = (outWidth - 1) * job.strideWidth + (job.kernelWidth - 1) * job.dilationWidth + 1;
   const reach = (job.kernelHeight - 1) * job.dilationHeight + 1;
   const ending = changetype<Ending>(scratch);
-  const pointers = scratch + 64;
+  const pointers = scratch + 128;
   const pointersEnd = pointers + <usize>taps * 4 * sizeof<usize>();
   const table = pointersEnd;
   const decoded = (table + <usize>job.kernelHeight * columns * sizeof<usize>() + 63) & ~63;
@@ -192,8 +294,20 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
   ending.scaleW = job.w1;
   ending.low = job.low;
   ending.high = job.high;
-  const kernel: PixelKernel = scaled ? pixelsScaled : pixelsF32;
+  const kernel: Block = scaled ? blockScaled : blockF32;
   const weights = source(job, decoded);
+  const small = job.kernelHeight == 3 && job.kernelWidth == 3 && job.dilationHeight == 1 && job.dilationWidth == 1 &&
+    job.strideWidth <= 2;
+  const two = job.strideWidth == 2;
+  const lineKernel: LineKernel = scaled
+    ? two ? line3x3x2Scaled : line3x3Scaled
+    : two ? line3x3x2F32 : line3x3F32;
+  ending.weights = weights;
+  ending.tapBytes = tapBytes;
+  ending.inWidth = inWidth;
+  ending.outWidth = outWidth;
+  ending.padLeft = job.padLeft;
+  ending.rowBytes = rowBytes;
   const images = job.M / (outWidth * outHeight);
   let image: u32 = -1;
   let ready: i32 = 0;
@@ -216,12 +330,33 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
       ending.scaleA = sample.scale;
       inputLines = ring;
     }
-    linePointers(job, line, columns, inputLines, scaled ? reach : inHeight, rowBytes, table);
+    const lines = scaled ? reach : inHeight;
     let to = job.output + <usize>l * outWidth * rowBytes;
+    let done: usize = 0;
+    if (small) {
+      for (let kh: u32 = 0; kh < 3; kh++) {
+        const y = line * job.strideHeight - job.padTop + kh;
+        const inside = y < inHeight;
+        const at = scratch + kh * sizeof<usize>();
+        store<usize>(at, inside ? inputLines + <usize>(y % lines) * lineSize * 4 : job.zeros, offsetof<Ending>('line0'));
+        store<usize>(at, inside ? rowBytes : 0, offsetof<Ending>('step0'));
+      }
+      ending.to = to;
+      done = rowBytes & ~15;
+      for (let c: usize = 0; c < done; c += 16) lineKernel(ending, c);
+      if (done == rowBytes) continue;
+    }
+    linePointers(job, line, columns, inputLines, lines, rowBytes, table);
     for (let x: u32 = 0; x < outWidth; x += 4) {
       const count = min(outWidth - x, 4);
       tapPointers(job, table, columns, x, count, pointers);
-      kernel(pointers, pointersEnd, weights, tapBytes, rowBytes, count, ending, to);
+      let c = done;
+      for (; c + 32 <= rowBytes; c += 32) {
+        kernel(pointers, pointersEnd, weights + c, tapBytes, c, ending, to + c, rowBytes, count);
+      }
+      for (; c < rowBytes; c += 4) {
+        single(pointers, pointersEnd, weights + c, tapBytes, c, ending, scaled, to + c, rowBytes, count);
+      }
       to += 4 * rowBytes;
     }
   }

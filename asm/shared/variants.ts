@@ -220,7 +220,7 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
         steps: bits,
       }),
     scratchBytes: (p) =>
-      320 +
+      384 +
       tapsOf(p) * 16 +
       p.window.kernelHeight * columns(p) * 4 +
       p.K * paddedN(p) * 4 +
