@@ -254,6 +254,8 @@ function single(pointers: usize, pointersEnd: usize, w: usize, tapBytes: usize, 
 }
 
 /** Codes of `size` values, less their zero point, as f32. */
+// @ts-ignore: decorator
+@inline
 function centre(from: usize, size: u32, zeroPoint: i32, signed: bool, to: usize): void {
   const zero = i16x8.splat(<i16>zeroPoint);
   let i: u32 = 0;
@@ -269,11 +271,36 @@ function centre(from: usize, size: u32, zeroPoint: i32, signed: bool, to: usize)
   }
 }
 
+/** A line of the image as f32, its pixels `pixelBytes` apart: from codes, or f32. */
+function stageLine(job: MatmulJob, image: u32, y: u32, scaled: bool, pixelBytes: usize, to: usize): void {
+  const channels = job.channels, inWidth = job.inWidth;
+  const first = <usize>(image * job.inHeight + y) * inWidth * channels;
+  if (!scaled) {
+    let from = job.input + first * 4;
+    const bytes = <usize>channels * 4;
+    for (let x: u32 = 0; x < inWidth; x++) {
+      for (let c: usize = 0; c < bytes; c += 16) v128.store(to + c, v128.load(from + c));
+      from += bytes;
+      to += pixelBytes;
+    }
+    return;
+  }
+  const signed = job.dotFlip != 0;
+  const zeroPoint = sampleAt(job, image).zeroPoint;
+  let from = codesAt(job) + first;
+  for (let x: u32 = 0; x < inWidth; x++) {
+    centre(from, channels, zeroPoint, signed, to);
+    from += channels;
+    to += pixelBytes;
+  }
+}
+
 /**
  * Tiles are blocks of `rowBlock` lines of output, counted over all images.
  * @param scaled activations are 8-bit codes (stage 1 is int8_quantize) and sums are scaled: w1 scales f32 [paddedN].
  * Scratch: ending, pointers [taps][4], pointers [kernelHeight][columns], weights [taps][paddedN], and scaled a ring of
- * input lines [(kernelHeight - 1) * dilation + 1][inWidth][channels].
+ * input lines [(kernelHeight - 1) * dilation + 1][inWidth], pixels `chunk` bytes apart, where
+ * `chunk` is not 0: always when scaled.
  */
 export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: TapSource, scaled: bool): void {
   const channels = job.channels, inWidth = job.inWidth, inHeight = job.inHeight;
@@ -289,7 +316,9 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
   const table = pointersEnd;
   const decoded = (table + <usize>job.kernelHeight * columns * sizeof<usize>() + 63) & ~63;
   const ring = (decoded + taps * tapBytes + 63) & ~63;
-  const lineSize = inWidth * channels;
+  const staged = job.chunk != 0;
+  const pixelBytes = staged ? <usize>job.chunk : rowBytes;
+  const lineBytes = inWidth * pixelBytes;
   ending.bias = job.bias;
   ending.scaleW = job.w1;
   ending.low = job.low;
@@ -313,24 +342,21 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
   let ready: i32 = 0;
   for (let l = begin * job.rowBlock, past = min(end * job.rowBlock, images * outHeight); l < past; l++) {
     const line = l % outHeight;
-    let inputLines = job.input + <usize>(l / outHeight) * inHeight * lineSize * 4;
-    if (scaled) {
-      const sample = sampleAt(job, l / outHeight);
+    let inputLines = job.input + <usize>(l / outHeight) * inHeight * lineBytes;
+    if (staged) {
       const y0 = <i32>(line * job.strideHeight) - <i32>job.padTop;
       if (l / outHeight != image) {
         image = l / outHeight;
         ready = 0;
+        if (scaled) ending.scaleA = sampleAt(job, image).scale;
       }
-      const codes = codesAt(job) + <usize>image * inHeight * lineSize;
       ready = max(ready, y0);
       for (const needed = min(y0 + <i32>reach, <i32>inHeight); ready < needed; ready++) {
-        centre(codes + <usize>ready * lineSize, lineSize, sample.zeroPoint, job.dotFlip != 0,
-          ring + <usize>(<u32>ready % reach) * lineSize * 4);
+        stageLine(job, image, ready, scaled, pixelBytes, ring + <usize>(<u32>ready % reach) * lineBytes);
       }
-      ending.scaleA = sample.scale;
       inputLines = ring;
     }
-    const lines = scaled ? reach : inHeight;
+    const lines = staged ? reach : inHeight;
     let to = job.output + <usize>l * outWidth * rowBytes;
     let done: usize = 0;
     if (small) {
@@ -338,15 +364,15 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
         const y = line * job.strideHeight - job.padTop + kh;
         const inside = y < inHeight;
         const at = scratch + kh * sizeof<usize>();
-        store<usize>(at, inside ? inputLines + <usize>(y % lines) * lineSize * 4 : job.zeros, offsetof<Ending>('line0'));
-        store<usize>(at, inside ? rowBytes : 0, offsetof<Ending>('step0'));
+        store<usize>(at, inside ? inputLines + <usize>(y % lines) * lineBytes : job.zeros, offsetof<Ending>('line0'));
+        store<usize>(at, inside ? pixelBytes : 0, offsetof<Ending>('step0'));
       }
       ending.to = to;
       done = rowBytes & ~15;
       for (let c: usize = 0; c < done; c += 16) lineKernel(ending, c);
       if (done == rowBytes) continue;
     }
-    linePointers(job, line, columns, inputLines, lines, rowBytes, table);
+    linePointers(job, line, columns, inputLines, lines, pixelBytes, table);
     for (let x: u32 = 0; x < outWidth; x += 4) {
       const count = min(outWidth - x, 4);
       tapPointers(job, table, columns, x, count, pointers);

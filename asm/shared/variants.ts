@@ -199,6 +199,9 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
   const reach = ({ window: w }: MatmulProblem) => (w.kernelHeight - 1) * w.dilationHeight + 1;
   const columns = ({ window: w }: MatmulProblem) =>
     (w.outWidth - 1) * w.strideWidth + (w.kernelWidth - 1) * w.dilationWidth + 1;
+  // A line's pixels that are a power of two apart share few sets of L1: copied, they are an odd number of cache lines apart.
+  const pixelBytes = (p: MatmulProblem) =>
+    scaled || (p.channels % 256 === 0 && p.window.inWidth > 4) ? (Math.ceil(p.channels / 16) | 1) * 64 : 0;
   const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
   return row<MatmulProblem>({
     name: `${name}_depthwise_4x8`,
@@ -218,13 +221,14 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
         rowBlock: lines(p),
         dotFlip: scaled && device.features.has('sdot') ? 128 : 0,
         steps: bits,
+        chunk: pixelBytes(p),
       }),
     scratchBytes: (p) =>
       384 +
       tapsOf(p) * 16 +
       p.window.kernelHeight * columns(p) * 4 +
       p.K * paddedN(p) * 4 +
-      (scaled ? reach(p) * p.window.inWidth * p.channels * 4 : 0),
+      reach(p) * p.window.inWidth * pixelBytes(p),
     sharedBytes: (p) => (scaled ? p.samples * SAMPLE + inputSize(p) + 64 : 0),
     cost(p, device) {
       const work = p.M * p.groups * (p.K + 4) + (scaled ? inputSize(p) * QUANTIZE * 2 : 0);
