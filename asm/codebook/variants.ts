@@ -1,10 +1,11 @@
 import type { CodebookWeights } from '../../src/formats/codebook.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { PackedOperands } from '../../src/plan/variant.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { placeOf } from '../grouped/variants.js';
 import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount, panelRows } from '../shared/variants.js';
 
-/** Nibbles [panels][ceil(K / 4)][16 bytes] and the codebook as four byte planes: see asm/codebook/codebook.ts. */
+/** Nibbles [panels][ceil(K / 4)][16 bytes] and the codebook as four byte planes and in pairs: see asm/codebook/codebook.ts. */
 const nibbles: WasmLayout<CodebookWeights> = {
   name: 'KN_k4n8_u4',
   panel: 8,
@@ -22,7 +23,9 @@ const nibbles: WasmLayout<CodebookWeights> = {
     const bytes = new Uint8Array(codebook.buffer, codebook.byteOffset, codebook.byteLength);
     const planes = new Uint8Array(64);
     for (let i = 0; i < 64; i++) planes[(i & 3) * 16 + (i >> 2)] = bytes[i];
-    return { codes: out, planes };
+    const pairs = new Float32Array(512);
+    for (let i = 0; i < 256; i++) pairs.set([codebook[i & 15], codebook[i >> 4]], i * 2);
+    return { codes: out, planes, pairs };
   },
 };
 
@@ -53,11 +56,14 @@ const rows = (entries: 16 | 256, layout: WasmLayout<CodebookWeights>, decode: nu
     decode,
   });
 
-/** Codes as asm/codebook/codebook.ts reads them for int8 centroids; scales, sums of centroids i32 [panels][8], table. */
+/**
+ * Scales, sums of centroids i32 [panels][8], and for 16 entries codes as asm/codebook/codebook.ts reads them and the
+ * table; for 256 the centroids themselves as int8 panels, of as many bytes as the codes.
+ */
 const int8Centroids = (entries: 16 | 256): WasmLayout<CodebookWeights> => ({
   name: `KN_n8k4_c${entries}`,
   panel: 8,
-  pack({ codes, codebook, scale, cols }, p) {
+  pack({ codes, codebook, scale, cols }, p): PackedOperands {
     const steps = Math.ceil(cols / 4);
     const rowBytes = entries === 16 ? Math.ceil(cols / 2) : cols;
     const out = new Uint8Array((panelCount(p) * steps * 32 * (entries === 16 ? 4 : 8)) / 8);
@@ -71,14 +77,15 @@ const int8Centroids = (entries: 16 | 256): WasmLayout<CodebookWeights> => ({
           out[byte] |= code << shift;
           sums[panel * 8 + n] += codebook[code];
         } else {
-          const code = codes[r * rowBytes + k];
-          out[(panel * steps + (k >> 2)) * 32 + n * 4 + (k & 3)] = code;
-          sums[panel * 8 + n] += codebook[code];
+          const centroid = codebook[codes[r * rowBytes + k]];
+          out[(panel * steps + (k >> 2)) * 32 + n * 4 + (k & 3)] = centroid;
+          sums[panel * 8 + n] += centroid;
         }
       }
       scales[panel * 8 + n] = scale![scale!.length === 1 ? 0 : r];
     });
-    return { codes: out, scales, sums, table: codebook };
+    const panels = { codes: out, scales, sums };
+    return entries === 16 ? { ...panels, table: codebook } : panels;
   },
 });
 
@@ -86,6 +93,7 @@ const int8Rows = (entries: 16 | 256, decode: number) =>
   byteRows({
     format: 'codebook',
     name: `codebook${entries}i8`,
+    export: entries === 16 ? 'codebook16i8' : 'int8',
     layout: int8Centroids(entries),
     supports: isFor(entries, 'int8'),
     largest: 128,
@@ -125,7 +133,7 @@ export const codebook = [
   ...rows(16, nibbles, 2),
   ...rows(256, bytes, 6),
   ...int8Rows(16, 1),
-  ...int8Rows(256, 4),
+  ...int8Rows(256, 0),
   depthwise(16, 'f32'),
   depthwise(256, 'f32'),
   depthwise(16, 'int8'),

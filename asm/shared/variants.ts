@@ -53,7 +53,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
       name: `${name}_gemv_1x8`,
       stages: [{ export: `${name}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
       params: (p) => matmulParams(p, { panel: 8 }),
-      scratchBytes: (p) => tapsOf(p) * 4 + 64 + p.K * 4 + 64 + p.K * 32 + 128,
+      scratchBytes: (p) => 32 + tapsOf(p) * 4 + 64 + p.K * 4 + 64 + 128 * 32 + 128,
       cost(p, device) {
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
         return predictMs(device, macs + decodes(p) * p.M, 0.6, p.M * p.weights.bytes);
