@@ -1,6 +1,6 @@
 import { MatmulJob } from '../shared/job';
 import { gemmF32, gemvF32 } from '../shared/gemm_f32';
-import { gemmI8, gemvI8 } from '../shared/gemm_i8';
+import { gemmI8, gemvI8, gemvRows, maddubs, RowFacts } from '../shared/gemm_i8';
 import { madd, pick } from '../shared/simd';
 
 // w0: codes; w1: the codebook. Codes become one f32 panel in L1, once a tile of A.
@@ -205,10 +205,52 @@ function bytes16(job: MatmulJob, panel: u32, first: u32, count: u32, to: usize):
   return to;
 }
 
+/** Steps whose sums of products of 4 bits and 8 fit 16 bits. */
+const STEPS: u32 = 8;
+
+/**
+ * One row (maddubs). Centroids are 16 * high + low with both in -8 .. 8, so that two tables take the place of one and
+ * bytes multiply without saturating: fewer instructions than widening to 16-bit pairs.
+ */
+function bytesRow16(job: MatmulJob, panel: u32, a: usize, pairs: usize, facts: RowFacts, to: usize): void {
+  if (MODULE != 1) return;
+  let steps = job.steps;
+  let from = job.w0 + <usize>panel * steps * 16;
+  const mask = i8x16.splat(15), eight = i8x16.splat(8);
+  const table = v128.load(job.w3);
+  const low = i8x16.sub(v128.xor(v128.and(table, mask), eight), eight);
+  const high = i8x16.add(i8x16.shr_s(table, 4), v128.and(i16x8.shr_u(table, 3), i8x16.splat(1)));
+  let s0 = i32x4.splat(0), s1 = s0;
+  do {
+    const count = min(steps, STEPS);
+    let l0 = i16x8.splat(0), l1 = l0, h0 = l0, h1 = l0;
+    const end = a + <usize>count * 4;
+    do {
+      const codes = v128.load(from), x = v128.load32_splat(a);
+      let q = v128.and(codes, mask);
+      l0 = i16x8.add(l0, maddubs(pick(low, q), x));
+      h0 = i16x8.add(h0, maddubs(pick(high, q), x));
+      q = v128.and(i16x8.shr_u(codes, 4), mask);
+      l1 = i16x8.add(l1, maddubs(pick(low, q), x));
+      h1 = i16x8.add(h1, maddubs(pick(high, q), x));
+      from += 16;
+      a += 4;
+    } while (a < end);
+    s0 = i32x4.add(s0, i32x4.extadd_pairwise_i16x8_s(l0));
+    s0 = i32x4.add(s0, i32x4.shl(i32x4.extadd_pairwise_i16x8_s(h0), 4));
+    s1 = i32x4.add(s1, i32x4.extadd_pairwise_i16x8_s(l1));
+    s1 = i32x4.add(s1, i32x4.shl(i32x4.extadd_pairwise_i16x8_s(h1), 4));
+    steps -= count;
+  } while (steps > 0);
+  v128.store(to, s0, 0);
+  v128.store(to, s1, 16);
+}
+
 export function codebook16i8_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   gemmI8(job, begin, end, scratch, bytes16, PAIRS, false);
 }
 
 export function codebook16i8_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  gemvI8(job, begin, end, scratch, bytes16, PAIRS, false);
+  if (MODULE == 1) gemvRows(job, begin, end, scratch, bytesRow16);
+  else gemvI8(job, begin, end, scratch, bytes16, PAIRS, false);
 }

@@ -29,7 +29,8 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
   const decodes = (p: MatmulProblem) => p.N * p.K * p.groups * decode;
 
   const gemm = (MR: 6 | 4, requires: string) => {
-    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4);
+    // Where decoding is dear it pays to pack more rows, though fewer other things stay in L2.
+    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4, (decode > 2 ? 512 : 256) * 1024);
     const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
     return row<MatmulProblem>({
       ...common,

@@ -34,9 +34,9 @@ export function row<P extends Problem>(variant: WasmVariant<P>): WasmVariant {
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
-/** Rows of A that one tile packs: as many as fit half of a common L2 cache, in whole register tiles. */
-export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number): number {
-  const fitting = Math.floor((256 * 1024) / bytesPerRow / MR) * MR;
+/** Rows of A that one tile packs: as many as fit half of a common L2 cache, or `bytes`, in whole register tiles. */
+export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number, bytes = 256 * 1024): number {
+  const fitting = Math.floor(bytes / bytesPerRow / MR) * MR;
   return Math.min(Math.max(fitting, MR), 32 * MR, roundUp(p.M, MR));
 }
 
