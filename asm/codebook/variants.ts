@@ -131,7 +131,7 @@ const depthwise = (entries: 16 | 256, centroids: 'f32' | 'int8') =>
 
 export const codebook = [
   ...rows(16, nibbles, 2),
-  ...rows(256, bytes, 6),
+  ...rows(256, bytes, 4),
   ...int8Rows(16, 1),
   ...int8Rows(256, 0),
   depthwise(16, 'f32'),

@@ -139,7 +139,7 @@ export const grouped = [
     zeroCode: 8,
     steps: lowBitSteps,
     groupSteps,
-    decode: 1,
+    decode: 2,
   }),
   ...byteRows({
     format: 'int2',

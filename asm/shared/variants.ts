@@ -57,7 +57,9 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
       scratchBytes: (p) => 32 + tapsOf(p) * 4 + 64 + p.K * 4 + 64 + 128 * 32 + 128,
       cost(p, device) {
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
-        return predictMs(device, macs + decodes(p) * p.M, 0.6, p.M * p.weights.bytes);
+        // Decoded in registers, not stored.
+        const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
+        return predictMs(device, macs + lookUps * p.M, 0.6, p.M * p.weights.bytes);
       },
     }),
   ];
@@ -94,7 +96,7 @@ const SAMPLE = 16;
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */
 const BYTE_KERNELS = {
   dot: { MR: 6, isa: 'k4_dot', requires: 'fast-dot', pairs: false, gemm: 3.4, gemv: 2 },
-  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 2.6, gemv: 1.2 },
+  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 2.6, gemv: 1.55 },
   pairs: { MR: 4, isa: 'k2', requires: 'pairs', pairs: true, gemm: 1.5, gemv: 0.9 },
   plainPairs: { MR: 4, isa: 'k2', requires: 'plain-simd', pairs: true, gemm: 1.9, gemv: 1 },
 } as const;
@@ -155,7 +157,9 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
           MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
         cost(p, device) {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
-          return predictMs(device, work + (tiles(p) / p.groups) * p.N * p.K * decode, 1, p.weights.bytes);
+          // Pairs of 16-bit integers are one more pass over the panel.
+          const decoding = (tiles(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
+          return predictMs(device, work + decoding, 1, p.weights.bytes);
         },
       }),
       row<MatmulProblem>({
@@ -167,8 +171,10 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         params: (p, device) => params(p, device, 0),
         scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128) + 128 * 32 + 512,
         cost(p, device) {
-          const work = (p.M * p.N * p.K * p.groups) / speed.gemv + inputSize(p) * QUANTIZE;
-          return predictMs(device, work + p.groups * p.N * p.K * decode, 1, p.weights.bytes);
+          const products = (p.M * p.N * p.K * p.groups * (1 + 2 / groupSteps(p))) / speed.gemv;
+          // Module B decodes in registers.
+          const decoding = device.features.has('maddubs') ? 0 : p.groups * p.N * p.K * decode;
+          return predictMs(device, products + inputSize(p) * QUANTIZE + decoding, 1, p.weights.bytes);
         },
       }),
     ];
@@ -210,7 +216,8 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
     format,
     layout,
     supports(p) {
-      if (p.N !== 1 || p.groups !== p.channels) return 'for depthwise convolutions with one output a channel';
+      if (p.op !== 'conv2d' || p.N !== 1 || p.groups !== p.channels)
+        return 'for depthwise convolutions with one output a channel';
       if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
       return supports?.(p) ?? true;
     },
