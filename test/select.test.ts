@@ -133,7 +133,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
-      'int8_gemm_6x8_k4_dot',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',

@@ -23,6 +23,11 @@ export interface PanelFormat {
   decode?: number;
 }
 
+/** Finding a row's pixels under one tap, for one group of channels, costs as much as this many multiply-adds. */
+const GATHER = 100;
+
+const gathering = (p: MatmulProblem) => p.M * p.groups * tapsOf(p) * GATHER;
+
 /** The rows of a format whose weights become f32 panels. */
 export function panelRows({ format, name, layout, supports, decode = 0 }: PanelFormat): WasmVariant[] {
   const common = { ops: ['linear', 'conv2d'], format, layout, supports, clamp: (p: MatmulProblem) => p.clamp } as const;
@@ -41,7 +46,8 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
       scratchBytes: (p) => tapsOf(p) * MR * 4 + 64 + rowBlock(p) * p.K * 4 + p.K * 32 + 128,
       cost(p, device) {
         const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-        return predictMs(device, macs + (decodes(p) * tiles(p)) / p.groups, 0.9, p.weights.bytes);
+        const work = macs + (decodes(p) * tiles(p)) / p.groups + gathering(p);
+        return predictMs(device, work, 0.9, p.weights.bytes);
       },
     });
   };
@@ -59,7 +65,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
         // Decoded in registers, not stored.
         const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
-        return predictMs(device, macs + lookUps * p.M, 0.6, p.M * p.weights.bytes);
+        return predictMs(device, macs + lookUps * p.M + gathering(p), 0.6, p.M * p.weights.bytes);
       },
     }),
   ];
@@ -159,7 +165,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
           // Pairs of 16-bit integers are one more pass over the panel.
           const decoding = (tiles(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
-          return predictMs(device, work + decoding, 1, p.weights.bytes);
+          return predictMs(device, work + decoding + gathering(p), 1, p.weights.bytes);
         },
       }),
       row<MatmulProblem>({
@@ -174,7 +180,8 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
           const products = (p.M * p.N * p.K * p.groups * (1 + 2 / groupSteps(p))) / speed.gemv;
           // Module B decodes in registers.
           const decoding = device.features.has('maddubs') ? 0 : p.groups * p.N * p.K * decode;
-          return predictMs(device, products + inputSize(p) * QUANTIZE + decoding, 1, p.weights.bytes);
+          const work = products + inputSize(p) * QUANTIZE + decoding + gathering(p);
+          return predictMs(device, work, 1, p.weights.bytes);
         },
       }),
     ];
