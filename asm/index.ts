@@ -2,6 +2,7 @@
 export { dense_gemm, dense_gemv } from './dense/dense';
 export { dense_depthwise } from './dense/depthwise';
 export { csr_spmm_48x1, csr_spmm_16x1, csr_gemv_1x1 } from './csr/csr';
+export { codes_depthwise, codebook_depthwise } from './shared/depthwise';
 export { int8_quantize } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';

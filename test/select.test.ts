@@ -97,7 +97,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_6x8',
       'dense_gemm_6x8',
       'dense_gemm_6x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
@@ -133,7 +133,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
-      'int8_gemm_6x8_k4_dot',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -142,7 +142,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
-      'codebook16_gemm_6x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
       'codebook256_gemv_1x8',
@@ -151,7 +151,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
-      'codebook256_gemm_6x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',
@@ -171,7 +171,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_6x8',
       'dense_gemm_6x8',
       'dense_gemm_6x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
@@ -207,7 +207,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemm_4x8_k2',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -216,7 +216,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
-      'codebook16_gemm_6x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
       'codebook256_gemv_1x8',
@@ -225,7 +225,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
-      'codebook256_gemm_6x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',
@@ -245,7 +245,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_4x8',
       'dense_gemm_4x8',
       'dense_gemm_4x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
@@ -281,7 +281,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemm_4x8_k2',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -290,16 +290,16 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_4x8',
       'codebook16_gemm_4x8',
       'codebook16_gemm_4x8',
-      'codebook16_gemm_4x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
+      'codebook256_gemv_1x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
-      'codebook256_gemm_4x8',
-      'codebook256_gemm_4x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',

@@ -1,4 +1,5 @@
 import { InputKind, MatmulJob } from '../shared/job';
+import { madd } from '../shared/simd';
 
 // 8-bit codes of activations. By sample: one scale and zero point each, quantizeSample in src/formats/activations.ts,
 // whose answer every backend gives to the last bit. Given: quantizeLinear there, or codes that arrive. Where the dot is
@@ -50,11 +51,14 @@ function describe(low: f32, high: f32, to: Sample): void {
   to.zeroPoint = <i32>nearest<f32>(-low * inverse);
 }
 
+/** Adding it rounds a float below 2^22 to an integer, half to even, in the low bits of the sum. */
+const ROUND: f32 = 12582912;
+
+/** Codes of four finite values; of others anything, as their sample's scale is NaN. */
 // @ts-ignore: decorator
 @inline
-function code4(from: usize, inverse: v128, zeroPoint: v128): v128 {
-  const scaled = f32x4.nearest(f32x4.mul(v128.load(from), inverse));
-  return i32x4.add(i32x4.trunc_sat_f32x4_s(scaled), zeroPoint);
+function code4(from: usize, inverse: v128, round: v128, less: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v128.load(from), inverse), round), less);
 }
 
 /** Whole numbers of steps, saturated to 16 bits; a NaN is 0. */
@@ -106,18 +110,21 @@ export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usi
   for (let s = begin; s < end; s++) {
     const from = job.input + <usize>s * size * 4;
     const to = codesAt(job) + <usize>s * size;
-    let lows = f32x4.splat(0), highs = lows, lows1 = lows, highs1 = lows;
+    // pmin and pmax are one instruction each, but lose a NaN: times 0, it and the infinities are kept apart.
+    const zero = f32x4.splat(0);
+    let lows = zero, highs = zero, lows1 = zero, highs1 = zero, bad = zero, bad1 = zero;
     let i: u32 = 0;
-    // min and max (not pmin, pmax): they carry a NaN into the range.
     for (; i + 8 <= size; i += 8) {
       const x = v128.load(from + i * 4, 0), y = v128.load(from + i * 4, 16);
-      lows = f32x4.min(lows, x);
-      highs = f32x4.max(highs, x);
-      lows1 = f32x4.min(lows1, y);
-      highs1 = f32x4.max(highs1, y);
+      lows = f32x4.pmin(lows, x);
+      highs = f32x4.pmax(highs, x);
+      bad = madd(x, zero, bad);
+      lows1 = f32x4.pmin(lows1, y);
+      highs1 = f32x4.pmax(highs1, y);
+      bad1 = madd(y, zero, bad1);
     }
-    lows = f32x4.min(lows, lows1);
-    highs = f32x4.max(highs, highs1);
+    lows = f32x4.add(f32x4.pmin(lows, lows1), bad);
+    highs = f32x4.add(f32x4.pmax(highs, highs1), bad1);
     let low = min(min(f32x4.extract_lane(lows, 0), f32x4.extract_lane(lows, 1)),
       min(f32x4.extract_lane(lows, 2), f32x4.extract_lane(lows, 3)));
     let high = max(max(f32x4.extract_lane(highs, 0), f32x4.extract_lane(highs, 1)),
@@ -129,16 +136,17 @@ export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usi
     }
     const sample = sampleAt(job, s);
     describe(low, high, sample);
-    const inverse = f32x4.splat(sample.inverse), zeroPoint = i32x4.splat(sample.zeroPoint);
+    const inverse = f32x4.splat(sample.inverse), round = f32x4.splat(ROUND);
+    const less = i32x4.splat(reinterpret<i32>(ROUND) - sample.zeroPoint);
     i = 0;
     for (; i + 16 <= size; i += 16) {
       const at = from + i * 4;
-      const a = i16x8.narrow_i32x4_s(code4(at, inverse, zeroPoint), code4(at + 16, inverse, zeroPoint));
-      const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, zeroPoint), code4(at + 48, inverse, zeroPoint));
+      const a = i16x8.narrow_i32x4_s(code4(at, inverse, round, less), code4(at + 16, inverse, round, less));
+      const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, round, less), code4(at + 48, inverse, round, less));
       v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
     }
     for (; i < size; i++) {
-      // The comparison makes NaN 0, as trunc_sat does above; its scale is NaN already.
+      // The comparison makes NaN 0, as its conversion would trap; its scale is NaN already.
       const scaled = nearest<f32>(f32.load(from + i * 4) * sample.inverse);
       const code = (scaled == scaled ? <i32>scaled : 0) + sample.zeroPoint;
       store<u8>(to + i, <u8>(max(min(code, 255), 0) ^ flip));

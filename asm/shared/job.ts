@@ -63,6 +63,8 @@ export class MatmulJob extends Job {
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** Code of a weight of 0 where weightZeros is 0. */
+  zeroCode: u32;
   /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
   nonlinearity: u32;
   finalLow: f32;

@@ -58,9 +58,9 @@ const busiestShare = (tiles: number, threads: number): number => (tiles === 0 ? 
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
-/** Rows of A that one tile packs: as many as fit half of a common L2 cache, in whole register tiles. */
-export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number): number {
-  const fitting = Math.floor((256 * 1024) / bytesPerRow / MR) * MR;
+/** Rows of A that one tile packs: as many as fit half of a common L2 cache, or `bytes`, in whole register tiles. */
+export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number, bytes = 256 * 1024): number {
+  const fitting = Math.floor(bytes / bytesPerRow / MR) * MR;
   return Math.min(Math.max(fitting, MR), 32 * MR, roundUp(p.M, MR));
 }
 
@@ -75,6 +75,7 @@ export interface JobFields {
   scaleGroups?: number;
   chunk?: number;
   weightZeros?: number;
+  zeroCode?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -89,13 +90,14 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     scaleGroups = 0,
     chunk = 0,
     weightZeros = 0,
+    zeroCode = 0,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
     ...[w.inHeight, w.inWidth, w.kernelHeight, w.kernelWidth, w.strideHeight, w.strideWidth],
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
-    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, zeroCode],
     ...activationParams(p),
     ...inputFields(p, dotFlip),
     ...outputFields(p),

@@ -70,6 +70,27 @@ function extreme(random: Random, { rows, cols }: MatrixShape): Int8Weights {
   return { format: 'int8', rows, cols, codes, scale: new Float32Array(rows).fill(1), zeroPoint };
 }
 
+/** Codes at the ends of their range: of a row all the same, or mixed; zero points, if any, at the other end. */
+function groupedEnds(format: typeof int4 | typeof int2, groupSize: number, symmetric: boolean): Maker {
+  const ends = format === int4 ? [0, 15] : [0, 3];
+  const fill = (codes: number[]) => codes.reduce((byte, code) => (byte << (format === int4 ? 4 : 2)) | code, 0);
+  const perByte = format === int4 ? 2 : 4;
+  return (random, shape) => {
+    const weights = format.pack(new Float32Array(shape.rows * shape.cols), { ...shape, groupSize, symmetric });
+    const bytes = weights.codes.length / shape.rows;
+    const zeroBytes = (weights.zeroPoint?.length ?? 0) / shape.rows;
+    for (let r = 0; r < shape.rows; r++) {
+      const end = ends[r & 1];
+      for (let i = 0; i < bytes; i++) {
+        const codes = Array.from({ length: perByte }, () => (r % 3 === 2 ? ends[random.integer(0, 1)] : end));
+        weights.codes[r * bytes + i] = fill(codes);
+      }
+      weights.zeroPoint?.fill(fill(Array(perByte).fill(ends[1 - (r & 1)])), r * zeroBytes, (r + 1) * zeroBytes);
+    }
+    return weights;
+  };
+}
+
 /** Ways to make weights of any format. */
 const COMMON: Record<string, (format: FormatName) => Maker> = {
   random: (format) => (random, s) => byName(format).pack(denseMatrix(random, s.rows, s.cols), s),
@@ -81,6 +102,9 @@ const groupings = (format: typeof int4 | typeof int2): Record<string, Maker> => 
     format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 16, symmetric: false }),
   'whole rows': (random, s) =>
     format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: s.cols, symmetric: false }),
+  'groups of 128': (random, s) => format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 128 }),
+  extremes: groupedEnds(format, 32, true),
+  'extremes, zero points': groupedEnds(format, 64, false),
 });
 
 /** Further ways, for options that change what a kernel does. */
