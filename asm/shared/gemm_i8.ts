@@ -172,11 +172,17 @@ export function maddubs(w: v128, a: v128): v128 {
   return w;
 }
 
-/** Adds four channels' pairs of 16-bit sums to their 32-bit sum. */
+/** Four channels' 32-bit sums, and their pairs of 16-bit sums. */
+// @ts-ignore: decorator
+@inline
+function widened(sums: usize, pairs: v128): v128 {
+  return i32x4.add(v128.load(sums), i32x4.extadd_pairwise_i16x8_s(pairs));
+}
+
 // @ts-ignore: decorator
 @inline
 function widenInto(to: usize, pairs: v128): void {
-  v128.store(to, i32x4.add(v128.load(to), i32x4.extadd_pairwise_i16x8_s(pairs)));
+  v128.store(to, widened(to, pairs));
 }
 
 function tileMaddubs(a: usize, b: usize, steps: u32, chunk: u32, to: usize): void {
@@ -343,13 +349,12 @@ function tileMaddubsGroups(job: MatmulJob, a: usize, b: usize, inits: usize, sca
   sums: usize, partial: usize): void {
   if (MODULE != 1) return;
   clear(partial, 128);
-  clear(sums, 128);
   const groupSteps = job.groupSteps, chunk = job.chunk;
   let left = job.steps;
   do {
     let inGroup = min(left, groupSteps);
-    const whole = inGroup <= chunk;
     left -= inGroup;
+    let first = true;
     do {
       const count = min(inGroup, chunk);
       const h0 = v128.load(inits, 0), h1 = v128.load(inits, 16);
@@ -375,8 +380,33 @@ function tileMaddubsGroups(job: MatmulJob, a: usize, b: usize, inits: usize, sca
         a += 16;
         b += 32;
       } while (a < end);
-      if (whole) {
-        const s0 = v128.load(scales, 0), s1 = v128.load(scales, 16);
+      inits += 32;
+      inGroup -= count;
+      if (inGroup > 0) {
+        if (first) {
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c00), 0);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c01), 16);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c10), 32);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c11), 48);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c20), 64);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c21), 80);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c30), 96);
+          v128.store(sums, i32x4.extadd_pairwise_i16x8_s(c31), 112);
+        } else {
+          widenInto(sums, c00);
+          widenInto(sums + 16, c01);
+          widenInto(sums + 32, c10);
+          widenInto(sums + 48, c11);
+          widenInto(sums + 64, c20);
+          widenInto(sums + 80, c21);
+          widenInto(sums + 96, c30);
+          widenInto(sums + 112, c31);
+        }
+        first = false;
+        continue;
+      }
+      const s0 = v128.load(scales, 0), s1 = v128.load(scales, 16);
+      if (first) {
         scaleInto(partial, i32x4.extadd_pairwise_i16x8_s(c00), s0);
         scaleInto(partial + 16, i32x4.extadd_pairwise_i16x8_s(c01), s1);
         scaleInto(partial + 32, i32x4.extadd_pairwise_i16x8_s(c10), s0);
@@ -386,25 +416,16 @@ function tileMaddubsGroups(job: MatmulJob, a: usize, b: usize, inits: usize, sca
         scaleInto(partial + 96, i32x4.extadd_pairwise_i16x8_s(c30), s0);
         scaleInto(partial + 112, i32x4.extadd_pairwise_i16x8_s(c31), s1);
       } else {
-        widenInto(sums, c00);
-        widenInto(sums + 16, c01);
-        widenInto(sums + 32, c10);
-        widenInto(sums + 48, c11);
-        widenInto(sums + 64, c20);
-        widenInto(sums + 80, c21);
-        widenInto(sums + 96, c30);
-        widenInto(sums + 112, c31);
+        scaleInto(partial, widened(sums, c00), s0);
+        scaleInto(partial + 16, widened(sums + 16, c01), s1);
+        scaleInto(partial + 32, widened(sums + 32, c10), s0);
+        scaleInto(partial + 48, widened(sums + 48, c11), s1);
+        scaleInto(partial + 64, widened(sums + 64, c20), s0);
+        scaleInto(partial + 80, widened(sums + 80, c21), s1);
+        scaleInto(partial + 96, widened(sums + 96, c30), s0);
+        scaleInto(partial + 112, widened(sums + 112, c31), s1);
       }
-      inits += 32;
-      inGroup -= count;
     } while (inGroup > 0);
-    if (!whole) {
-      for (let i: usize = 0; i < 128; i += 32) {
-        scaleInto(partial + i, v128.load(sums + i), v128.load(scales, 0));
-        scaleInto(partial + i + 16, v128.load(sums + i, 16), v128.load(scales, 16));
-      }
-      clear(sums, 128);
-    }
     scales += 32;
   } while (left > 0);
 }
