@@ -1,5 +1,6 @@
 import { InputKind, MatmulJob } from '../shared/job';
-import { madd } from '../shared/simd';
+import { MAGIC } from '../shared/outputs';
+import { clamp, madd } from '../shared/simd';
 
 // 8-bit codes of activations. By sample: one scale and zero point each, quantizeSample in src/formats/activations.ts,
 // whose answer every backend gives to the last bit. Given: quantizeLinear there, or codes that arrive. Where the dot is
@@ -51,9 +52,6 @@ function describe(low: f32, high: f32, to: Sample): void {
   to.zeroPoint = <i32>nearest<f32>(-low * inverse);
 }
 
-/** Adding it rounds a float below 2^22 to an integer, half to even, in the low bits of the sum. */
-const ROUND: f32 = 12582912;
-
 /** Codes of four finite values; of others anything, as their sample's scale is NaN. */
 // @ts-ignore: decorator
 @inline
@@ -61,23 +59,27 @@ function code4(from: usize, inverse: v128, round: v128, less: v128): v128 {
   return i32x4.sub(f32x4.add(f32x4.mul(v128.load(from), inverse), round), less);
 }
 
-/** Whole numbers of steps, saturated to 16 bits; a NaN is 0. */
+/** Codes of four values, clamped before they are rounded, which the bounds, being integers, allow; a NaN counts as 0. */
 // @ts-ignore: decorator
 @inline
-function steps8(from: usize, scale: v128): v128 {
-  const a = f32x4.nearest(f32x4.div(v128.load(from, 0), scale));
-  const b = f32x4.nearest(f32x4.div(v128.load(from, 16), scale));
-  return i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(a), i32x4.trunc_sat_f32x4_s(b));
+function givenCode4(from: usize, scale: v128, low: v128, high: v128, back: v128): v128 {
+  const steps = f32x4.div(v128.load(from), scale);
+  const bounded = clamp(v128.and(steps, f32x4.eq(steps, steps)), low, high);
+  return i32x4.add(f32x4.add(bounded, f32x4.splat(MAGIC)), back);
 }
 
 /** Codes i .. end - 1 of f32 values by the scale and zero point of the job. */
 function quantizeGiven(job: MatmulJob, i: u32, end: u32): void {
   const from = job.input, to = codesAt(job);
   const flip = <i32>job.dotFlip, zero = job.givenZeroPoint + flip;
-  const flips = i8x16.splat(<i8>flip), zeros = i16x8.splat(<i16>zero), scale = f32x4.splat(job.givenScale);
+  const flips = i8x16.splat(<i8>flip), scale = f32x4.splat(job.givenScale);
+  const least = -zero, most = 255 - zero;
+  const low = f32x4.splat(<f32>least), high = f32x4.splat(<f32>most);
+  const back = i32x4.splat(zero - reinterpret<i32>(MAGIC));
   for (; i + 16 <= end; i += 16) {
     const at = from + <usize>i * 4;
-    const a = i16x8.add_sat_s(steps8(at, scale), zeros), b = i16x8.add_sat_s(steps8(at + 32, scale), zeros);
+    const a = i16x8.narrow_i32x4_s(givenCode4(at, scale, low, high, back), givenCode4(at + 16, scale, low, high, back));
+    const b = i16x8.narrow_i32x4_s(givenCode4(at + 32, scale, low, high, back), givenCode4(at + 48, scale, low, high, back));
     v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
   }
   for (; i < end; i++) {
@@ -136,8 +138,8 @@ export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usi
     }
     const sample = sampleAt(job, s);
     describe(low, high, sample);
-    const inverse = f32x4.splat(sample.inverse), round = f32x4.splat(ROUND);
-    const less = i32x4.splat(reinterpret<i32>(ROUND) - sample.zeroPoint);
+    const inverse = f32x4.splat(sample.inverse), round = f32x4.splat(MAGIC);
+    const less = i32x4.splat(reinterpret<i32>(MAGIC) - sample.zeroPoint);
     i = 0;
     for (; i + 16 <= size; i += 16) {
       const at = from + i * 4;

@@ -27,7 +27,7 @@ function storeBytes(to: usize, bytes: v128, count: u32): void {
 }
 
 /** 1.5 * 2^23: an f32 of magnitude up to 2^22 added to it leaves its nearest integer, half to even, in the last bits. */
-const MAGIC: f32 = 12582912;
+export const MAGIC: f32 = 12582912;
 
 /**
  * The first `cols` (or 8) outputs of each of some rows from i32 sums [rows][8] of a * w, a and w as bytes with zero
