@@ -2,6 +2,7 @@ import type { WasmVariant } from '../src/wasm/variant.js';
 import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
+import { csrCodebook } from './csr-codebook/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { grouped } from './grouped/variants.js';
@@ -16,6 +17,7 @@ import { xnor } from './xnor/variants.js';
 export const wasmVariants: readonly WasmVariant[] = [
   ...dense,
   ...csr,
+  ...csrCodebook,
   ...int8,
   ...grouped,
   ...ternary,

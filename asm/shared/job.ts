@@ -59,8 +59,10 @@ export class MatmulJob extends Job {
   steps: u32;
   groupSteps: u32;
   scaleGroups: u32;
-  /** Steps whose 16-bit sums can't overflow; csr: columns of a block. */
+  /** Steps whose 16-bit sums can't overflow; sparse formats: columns of a block of K. */
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** Sparse formats (asm/shared/sparse/spmm.ts): channels of a block, whose sums stay in L1. */
+  channelBlock: u32;
 }

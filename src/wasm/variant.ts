@@ -51,6 +51,7 @@ export interface JobFields {
   scaleGroups?: number;
   chunk?: number;
   weightZeros?: number;
+  channelBlock?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -65,13 +66,14 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     scaleGroups = 0,
     chunk = 0,
     weightZeros = 0,
+    channelBlock = 0,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
     ...[w.inHeight, w.inWidth, w.kernelHeight, w.kernelWidth, w.strideHeight, w.strideWidth],
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
-    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, channelBlock],
   ];
 }
 
