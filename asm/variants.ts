@@ -1,4 +1,5 @@
 import type { WasmVariant } from '../src/wasm/variant.js';
+import { bcsr } from './bcsr/variants.js';
 import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
@@ -7,6 +8,7 @@ import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { grouped } from './grouped/variants.js';
 import { int8 } from './int8/variants.js';
+import { nm } from './nm/variants.js';
 import { pooling } from './pool/variants.js';
 import { softmax } from './softmax/variants.js';
 import { ternary } from './ternary/variants.js';
@@ -17,6 +19,8 @@ import { xnor } from './xnor/variants.js';
 export const wasmVariants: readonly WasmVariant[] = [
   ...dense,
   ...csr,
+  ...bcsr,
+  ...nm,
   ...csrCodebook,
   ...int8,
   ...grouped,

@@ -5,8 +5,10 @@ import { clamp, clampScalar, storeTransposed } from '../simd';
 // C = clamp(A * W^T + bias), W sparse: the walk that every sparse format shares. A strip of S rows of A is packed
 // [K][S], so that a non-zero of W is S multiply-adds on contiguous memory. K is cut into blocks of `chunk` columns, whose
 // strip stays in L1, and the channels of a group into blocks of `channelBlock`, whose sums do.
-// Packed strip: [blocks of K][chunk + 1][S]. The column past a block's last is zeros: entries that only make a row's
-// count even point there.
+// Packed strip: [blocks of K][chunk + PADDING][S]. Entries that only make a row's count even point to the zeros past a
+// block's last column.
+
+const PADDING: u32 = 4;
 
 /**
  * Adds to sums [channelBlock][S] what block `block` of W (counted [groups][blocks of channels][blocks of K]) makes of a
@@ -96,7 +98,7 @@ function packBlocks(job: MatmulJob, group: u32, m0: u32, S: u32, pointers: usize
     const past = min(k + chunk, K);
     if (S == 1) packRow(pointers, groupChannels, k, past, to);
     else packStrip(pointers, groupChannels, k, past, S, to);
-    const end = to + <usize>(chunk + 1) * bytes;
+    const end = to + <usize>(chunk + PADDING) * bytes;
     for (let at = to + <usize>(past - k) * bytes; at < end; at += 4) f32.store(at, 0);
     to = end;
   }
@@ -164,7 +166,7 @@ export function spmm(
   const rowBytes = <usize>job.groups * N * 4;
   const sums = (scratch + tapCount(job) * S * sizeof<usize>() + 63) & ~63;
   const packed = sums + <usize>channelBlock * S * 4;
-  const blockBytes = <usize>(chunk + 1) * S * 4;
+  const blockBytes = <usize>(chunk + PADDING) * S * 4;
   let inStrip: u32 = -1;
   const calls = byChannels ? mTiles : 1;
   for (let call: u32 = 0; call < calls; call++) {

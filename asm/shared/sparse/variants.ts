@@ -9,6 +9,9 @@ const CHANNEL_BLOCK = 64;
 /** Offsets into a strip are 16 bits. */
 const OFFSETS = 65536;
 
+/** Columns of zeros that follow a block of K. */
+const PADDING = 4;
+
 /** How the walk of asm/shared/sparse/spmm.ts cuts a problem. */
 export interface Blocking {
   /** Columns of a block of K, and how many blocks there are. */
@@ -121,8 +124,9 @@ const FINISH = 5;
 /** A row over the walk of asm/shared/sparse/spmm.ts. */
 export interface SparseRow {
   format: FormatName;
-  /** Also the export's. */
   name: string;
+  /** Default: the name. */
+  export?: string;
   requires?: readonly string[];
   supports?: (p: MatmulProblem) => true | string;
   /** Rows of A in a strip. Strips of fewer than 8 are for few rows: tiles are blocks of channels. */
@@ -150,12 +154,12 @@ export function sparseRow(r: SparseRow): WasmVariant {
     requires: r.requires,
     supports: r.supports,
     layout: r.layout,
-    stages: [{ export: r.name, tiles: (p) => p.groups * (isNarrow(S) ? blocking(p).nBlocks : strips(p)) }],
+    stages: [{ export: r.export ?? r.name, tiles: (p) => p.groups * (isNarrow(S) ? blocking(p).nBlocks : strips(p)) }],
     clamp: (p) => p.clamp,
     params: (p) => matmulParams(p, { panel: 4, ...blocking(p) }),
     scratchBytes(p) {
       const { chunk, kBlocks, channelBlock } = blocking(p);
-      return (tapsOf(p) + channelBlock + 8 + kBlocks * (chunk + 1)) * S * 4 + 128;
+      return (tapsOf(p) + channelBlock + 8 + kBlocks * (chunk + PADDING)) * S * 4 + 128;
     },
     cost(p, device) {
       const { kBlocks } = blocking(p);

@@ -1,0 +1,148 @@
+import { MatmulJob } from '../shared/job';
+import { madd, pick } from '../shared/simd';
+import { spmm } from '../shared/sparse/spmm';
+
+// 2:4 sparsity over the walk of asm/shared/sparse/spmm.ts: no records, every row has as many weights. w0: f32 [groups * N][P][4],
+// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns.
+
+/** First row, rows, first byte of a row and bytes of a row in a block. */
+// @ts-ignore: decorator
+@inline
+function firstRow(job: MatmulJob, block: u32): u32 {
+  const kBlocks = (job.K + job.chunk - 1) / job.chunk;
+  const nBlocks = (job.N + job.channelBlock - 1) / job.channelBlock;
+  const at = block / kBlocks;
+  return (at / nBlocks) * job.N + (at % nBlocks) * job.channelBlock;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowsOf(job: MatmulJob, row: u32): u32 {
+  return min(job.channelBlock, job.N - row % job.N);
+}
+
+// @ts-ignore: decorator
+@inline
+function firstByte(job: MatmulJob, block: u32): u32 {
+  return (block % ((job.K + job.chunk - 1) / job.chunk)) * (job.chunk / 8);
+}
+
+function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  const P: usize = (job.K + 7) / 8;
+  const row = firstRow(job, block), first = firstByte(job, block);
+  const count = min<usize>(job.chunk / 8, P - first);
+  let places = job.w1 + row * P + first;
+  let values = job.w0 + (row * P + first) * 16;
+  const past = sums + rowsOf(job, row) * 64;
+  do {
+    let place = places, value = values, x = strip;
+    const end = places + count;
+    let c0 = v128.load(sums, 0), c1 = v128.load(sums, 16), c2 = v128.load(sums, 32), c3 = v128.load(sums, 48);
+    let d0 = f32x4.splat(0), d1 = d0, d2 = d0, d3 = d0;
+    do {
+      const byte: usize = load<u8>(place);
+      const four = v128.load(value);
+      let at = x + ((byte & 3) << 6);
+      let w = i32x4.shuffle(four, four, 0, 0, 0, 0);
+      c0 = madd(w, v128.load(at, 0), c0);
+      c1 = madd(w, v128.load(at, 16), c1);
+      c2 = madd(w, v128.load(at, 32), c2);
+      c3 = madd(w, v128.load(at, 48), c3);
+      at = x + ((byte & 12) << 4);
+      w = i32x4.shuffle(four, four, 1, 1, 1, 1);
+      d0 = madd(w, v128.load(at, 0), d0);
+      d1 = madd(w, v128.load(at, 16), d1);
+      d2 = madd(w, v128.load(at, 32), d2);
+      d3 = madd(w, v128.load(at, 48), d3);
+      at = x + ((byte & 48) << 2);
+      w = i32x4.shuffle(four, four, 2, 2, 2, 2);
+      c0 = madd(w, v128.load(at, 256), c0);
+      c1 = madd(w, v128.load(at, 272), c1);
+      c2 = madd(w, v128.load(at, 288), c2);
+      c3 = madd(w, v128.load(at, 304), c3);
+      at = x + (byte & 192);
+      w = i32x4.shuffle(four, four, 3, 3, 3, 3);
+      d0 = madd(w, v128.load(at, 256), d0);
+      d1 = madd(w, v128.load(at, 272), d1);
+      d2 = madd(w, v128.load(at, 288), d2);
+      d3 = madd(w, v128.load(at, 304), d3);
+      x += 512;
+      value += 16;
+      place++;
+    } while (place < end);
+    v128.store(sums, f32x4.add(c0, d0), 0);
+    v128.store(sums, f32x4.add(c1, d1), 16);
+    v128.store(sums, f32x4.add(c2, d2), 32);
+    v128.store(sums, f32x4.add(c3, d3), 48);
+    places += P;
+    values += P * 16;
+    sums += 64;
+  } while (sums < past);
+}
+
+/** [nibble][8]: the bytes of two floats of four. */
+const PICKS = memory.data<u8>([
+  0, 1, 2, 3, 0, 1, 2, 3,
+  4, 5, 6, 7, 0, 1, 2, 3,
+  8, 9, 10, 11, 0, 1, 2, 3,
+  12, 13, 14, 15, 0, 1, 2, 3,
+  0, 1, 2, 3, 4, 5, 6, 7,
+  4, 5, 6, 7, 4, 5, 6, 7,
+  8, 9, 10, 11, 4, 5, 6, 7,
+  12, 13, 14, 15, 4, 5, 6, 7,
+  0, 1, 2, 3, 8, 9, 10, 11,
+  4, 5, 6, 7, 8, 9, 10, 11,
+  8, 9, 10, 11, 8, 9, 10, 11,
+  12, 13, 14, 15, 8, 9, 10, 11,
+  0, 1, 2, 3, 12, 13, 14, 15,
+  4, 5, 6, 7, 12, 13, 14, 15,
+  8, 9, 10, 11, 12, 13, 14, 15,
+  12, 13, 14, 15, 12, 13, 14, 15,
+], 16);
+
+/** Four of eight floats, as a byte places them. */
+// @ts-ignore: decorator
+@inline
+function pick4(x: usize, byte: usize, picks: usize): v128 {
+  const low = pick(v128.load(x, 0), v128.load64_zero(picks + ((byte & 15) << 3)));
+  const high = pick(v128.load(x, 16), v128.load64_zero(picks + ((byte >> 4) << 3)));
+  return i64x2.shuffle(low, high, 0, 2);
+}
+
+function row1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  const P: usize = (job.K + 7) / 8;
+  const row = firstRow(job, block), first = firstByte(job, block);
+  const count = min<usize>(job.chunk / 8, P - first);
+  let places = job.w1 + row * P + first;
+  let values = job.w0 + (row * P + first) * 16;
+  const past = sums + rowsOf(job, row) * 4;
+  const picks = PICKS;
+  do {
+    let place = places, value = values, x = strip;
+    const end = places + count;
+    let c0 = f32x4.splat(0), c1 = c0;
+    while (place + 1 < end) {
+      c0 = madd(v128.load(value, 0), pick4(x, load<u8>(place, 0), picks), c0);
+      c1 = madd(v128.load(value, 16), pick4(x + 32, load<u8>(place, 1), picks), c1);
+      place += 2;
+      value += 32;
+      x += 64;
+    }
+    if (place < end) c0 = madd(v128.load(value), pick4(x, load<u8>(place), picks), c0);
+    c0 = f32x4.add(c0, c1);
+    const total = f32x4.extract_lane(c0, 0) + f32x4.extract_lane(c0, 1)
+      + (f32x4.extract_lane(c0, 2) + f32x4.extract_lane(c0, 3));
+    f32.store(sums, f32.load(sums) + total);
+    places += P;
+    values += P * 16;
+    sums += 4;
+  } while (sums < past);
+}
+
+export function nm_spmm_16x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  spmm(job, begin, end, scratch, 16, false, rows16);
+}
+
+export function nm_gemv_1x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  spmm(job, begin, end, scratch, 1, true, row1);
+}
