@@ -4,6 +4,7 @@ import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { csr } from './csr/variants.js';
 import { csrCodebook } from './csr-codebook/variants.js';
+import { csrInt8 } from './csr-int8/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { grouped } from './grouped/variants.js';
@@ -21,6 +22,7 @@ export const wasmVariants: readonly WasmVariant[] = [
   ...csr,
   ...bcsr,
   ...nm,
+  ...csrInt8,
   ...csrCodebook,
   ...int8,
   ...grouped,

@@ -8,7 +8,7 @@ import { clamp, clampScalar, storeTransposed } from '../simd';
 // Packed strip: [blocks of K][chunk + PADDING][S]. Entries that only make a row's count even point to the zeros past a
 // block's last column.
 
-const PADDING: u32 = 4;
+export const PADDING: u32 = 4;
 
 /**
  * Adds to sums [channelBlock][S] what block `block` of W (counted [groups][blocks of channels][blocks of K]) makes of a
@@ -122,7 +122,7 @@ function startSums(bias: usize, count: u32, S: u32, to: usize): void {
 }
 
 /** `count` channels of `rows` rows of A, from sums [channels][S] to NHWC, with clamp. */
-function finish(sums: usize, S: u32, rows: u32, count: u32, low: f32, high: f32, to: usize, rowBytes: usize): void {
+export function finish(sums: usize, S: u32, rows: u32, count: u32, low: f32, high: f32, to: usize, rowBytes: usize): void {
   const stride = <usize>S * 4;
   const lows = f32x4.splat(low), highs = f32x4.splat(high);
   const whole = count & ~3;

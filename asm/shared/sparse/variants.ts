@@ -10,7 +10,7 @@ const CHANNEL_BLOCK = 64;
 const OFFSETS = 65536;
 
 /** Columns of zeros that follow a block of K. */
-const PADDING = 4;
+export const PADDING = 4;
 
 /** How the walk of asm/shared/sparse/spmm.ts cuts a problem. */
 export interface Blocking {
@@ -25,10 +25,15 @@ export interface Blocking {
  * @param columnBytes of a column of a packed strip
  * @param wordBytes what an offset grows by from column to column
  */
-export function blockingOf({ K, N }: MatmulProblem, columnBytes: number, wordBytes = columnBytes): Blocking {
+export function blockingOf(
+  { K, N }: MatmulProblem,
+  columnBytes: number,
+  wordBytes = columnBytes,
+  multiple = 8,
+): Blocking {
   const fitting = columnBytes < 16 ? Number.POSITIVE_INFINITY : STRIP_BYTES / columnBytes;
-  const kBlocks = Math.ceil(K / Math.min(fitting, OFFSETS / wordBytes - 8));
-  const chunk = roundUp(Math.ceil(K / kBlocks), 8);
+  const kBlocks = Math.ceil(K / Math.min(fitting, OFFSETS / wordBytes - 2 * multiple));
+  const chunk = roundUp(Math.ceil(K / kBlocks), multiple);
   const channelBlock = Math.min(CHANNEL_BLOCK, roundUp(N, 8));
   return { chunk, kBlocks: Math.ceil(K / chunk), channelBlock, nBlocks: Math.ceil(N / channelBlock) };
 }
