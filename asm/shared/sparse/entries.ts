@@ -193,10 +193,35 @@ export function sumRows4(job: MatmulJob, strip: usize, block: u32, sums: usize, 
 
 // @ts-ignore: decorator
 @inline
-function product1(strip: usize, offset: usize, weights: usize, i: usize, table: usize, kind: Weight): f32 {
-  const word: usize = load<u16>(offset + i * 2);
-  const at = kind == Weight.Value ? weights + i * 4 : centroidAt(word, weights + i, table, kind);
-  return f32.load(at) * f32.load(strip + offsetOf(word, 1, kind));
+function columnAt(strip: usize, offset: usize, i: usize, kind: Weight): usize {
+  return strip + offsetOf(load<u16>(offset + i * 2), 1, kind);
+}
+
+/** Four entries' values of A. */
+// @ts-ignore: decorator
+@inline
+function gather(strip: usize, offset: usize, kind: Weight): v128 {
+  let x = v128.load32_zero(columnAt(strip, offset, 0, kind));
+  x = v128.load32_lane(columnAt(strip, offset, 1, kind), x, 1);
+  x = v128.load32_lane(columnAt(strip, offset, 2, kind), x, 2);
+  return v128.load32_lane(columnAt(strip, offset, 3, kind), x, 3);
+}
+
+// @ts-ignore: decorator
+@inline
+function centroidOf(offset: usize, weights: usize, i: usize, table: usize, kind: Weight): usize {
+  return centroidAt(load<u16>(offset + i * 2), weights + i, table, kind);
+}
+
+/** Four entries' weights. */
+// @ts-ignore: decorator
+@inline
+function weightsOf(offset: usize, weights: usize, table: usize, kind: Weight): v128 {
+  if (kind == Weight.Value) return v128.load(weights);
+  let w = v128.load32_zero(centroidOf(offset, weights, 0, table, kind));
+  w = v128.load32_lane(centroidOf(offset, weights, 1, table, kind), w, 1);
+  w = v128.load32_lane(centroidOf(offset, weights, 2, table, kind), w, 2);
+  return v128.load32_lane(centroidOf(offset, weights, 3, table, kind), w, 3);
 }
 
 /** Sums over one column; entries of a row come in fours. */
@@ -210,16 +235,15 @@ export function sumRows1(job: MatmulJob, strip: usize, block: u32, sums: usize, 
   while (record < past) {
     const to = sums + load<u16>(record);
     const end = offset + load<u16>(record, 2);
-    let s0 = f32.load(to), s1: f32 = 0, s2: f32 = 0, s3: f32 = 0;
+    let c = f32x4.splat(0);
     do {
-      s0 += product1(strip, offset, weights, 0, table, kind);
-      s1 += product1(strip, offset, weights, 1, table, kind);
-      s2 += product1(strip, offset, weights, 2, table, kind);
-      s3 += product1(strip, offset, weights, 3, table, kind);
+      c = madd(weightsOf(offset, weights, table, kind), gather(strip, offset, kind), c);
       offset += 8;
       weights += 4 * weightBytes(kind);
     } while (offset < end);
-    f32.store(to, s0 + s1 + (s2 + s3));
+    const total = f32x4.extract_lane(c, 0) + f32x4.extract_lane(c, 1)
+      + (f32x4.extract_lane(c, 2) + f32x4.extract_lane(c, 3));
+    f32.store(to, f32.load(to) + total);
     record += 4;
   }
 }
