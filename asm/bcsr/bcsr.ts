@@ -1,5 +1,5 @@
 import { MatmulJob } from '../shared/job';
-import { madd } from '../shared/simd';
+import { addLanes, madd } from '../shared/simd';
 import { entryAt, recordAt } from '../shared/sparse/entries';
 import { spmm } from '../shared/sparse/spmm';
 
@@ -173,12 +173,6 @@ function rows1x4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
     v128.store(to, f32x4.add(c3, d3), 48);
     record += 4;
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function addLanes(c: v128): f32 {
-  return f32x4.extract_lane(c, 0) + f32x4.extract_lane(c, 1) + (f32x4.extract_lane(c, 2) + f32x4.extract_lane(c, 3));
 }
 
 /** The same over one column. Blocks of a row come in twos. */

@@ -1,9 +1,10 @@
 import { MatmulJob } from '../shared/job';
-import { madd, pick } from '../shared/simd';
+import { addLanes, madd, pick } from '../shared/simd';
 import { spmm } from '../shared/sparse/spmm';
 
 // 2:4 sparsity over the walk of asm/shared/sparse/spmm.ts: no records, every row has as many weights. w0: f32 [groups * N][P][4],
-// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns.
+// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns;
+// w2: u8 [256][16], the bytes of four floats that a byte picks: two of the first four, two of the others.
 
 /** First row, rows, first byte of a row and bytes of a row in a block. */
 // @ts-ignore: decorator
@@ -80,33 +81,12 @@ function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   } while (sums < past);
 }
 
-/** [nibble][8]: the bytes of two floats of four. */
-const PICKS = memory.data<u8>([
-  0, 1, 2, 3, 0, 1, 2, 3,
-  4, 5, 6, 7, 0, 1, 2, 3,
-  8, 9, 10, 11, 0, 1, 2, 3,
-  12, 13, 14, 15, 0, 1, 2, 3,
-  0, 1, 2, 3, 4, 5, 6, 7,
-  4, 5, 6, 7, 4, 5, 6, 7,
-  8, 9, 10, 11, 4, 5, 6, 7,
-  12, 13, 14, 15, 4, 5, 6, 7,
-  0, 1, 2, 3, 8, 9, 10, 11,
-  4, 5, 6, 7, 8, 9, 10, 11,
-  8, 9, 10, 11, 8, 9, 10, 11,
-  12, 13, 14, 15, 8, 9, 10, 11,
-  0, 1, 2, 3, 12, 13, 14, 15,
-  4, 5, 6, 7, 12, 13, 14, 15,
-  8, 9, 10, 11, 12, 13, 14, 15,
-  12, 13, 14, 15, 12, 13, 14, 15,
-], 16);
-
 /** Four of eight floats, as a byte places them. */
 // @ts-ignore: decorator
 @inline
 function pick4(x: usize, byte: usize, picks: usize): v128 {
-  const low = pick(v128.load(x, 0), v128.load64_zero(picks + ((byte & 15) << 3)));
-  const high = pick(v128.load(x, 16), v128.load64_zero(picks + ((byte >> 4) << 3)));
-  return i64x2.shuffle(low, high, 0, 2);
+  const picked = v128.load(picks + (byte << 4));
+  return i64x2.shuffle(pick(v128.load(x, 0), picked), pick(v128.load(x, 16), picked), 0, 3);
 }
 
 function row1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
@@ -116,7 +96,7 @@ function row1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   let places = job.w1 + row * P + first;
   let values = job.w0 + (row * P + first) * 16;
   const past = sums + rowsOf(job, row) * 4;
-  const picks = PICKS;
+  const picks = job.w2;
   do {
     let place = places, value = values, x = strip;
     const end = places + count;
@@ -130,9 +110,7 @@ function row1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
     }
     if (place < end) c0 = madd(v128.load(value), pick4(x, load<u8>(place), picks), c0);
     c0 = f32x4.add(c0, c1);
-    const total = f32x4.extract_lane(c0, 0) + f32x4.extract_lane(c0, 1)
-      + (f32x4.extract_lane(c0, 2) + f32x4.extract_lane(c0, 3));
-    f32.store(sums, f32.load(sums) + total);
+    f32.store(sums, f32.load(sums) + addLanes(c0));
     places += P;
     values += P * 16;
     sums += 4;

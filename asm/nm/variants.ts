@@ -2,6 +2,12 @@ import type { NmWeights } from '../../src/formats/nm.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { sparseRow } from '../shared/sparse/variants.js';
 
+/** [256][16]: bytes of the floats that each byte of positions picks, two of four and two of the next four. */
+const picks = Uint8Array.from({ length: 4096 }, (_, i) => {
+  const position = ((i >> 4) >> (2 * ((i & 15) >> 2))) & 3;
+  return 4 * position + (i & 3);
+});
+
 /** Values [rows][bytes of positions][4], padded with zeros; positions as the format has them. See asm/nm/nm.ts. */
 const positions: WasmLayout<NmWeights> = {
   name: 'nm_n1k8',
@@ -13,7 +19,7 @@ const positions: WasmLayout<NmWeights> = {
     for (let r = 0; r < rows; r++) {
       padded.set(values.subarray(r * groups * 2, (r + 1) * groups * 2), r * bytes * 4);
     }
-    return { values: padded, positions };
+    return { values: padded, positions, picks };
   },
 };
 

@@ -1,5 +1,5 @@
 import { MatmulJob } from '../job';
-import { madd } from '../simd';
+import { addLanes, madd } from '../simd';
 
 // Row sums of the formats whose entries are single f32 weights: BlockSum of asm/shared/sparse/spmm.ts.
 // w0: u32 [blocks + 1][2], first record and entry of each block; w1: records u16 { byte offset of the row's sums, bytes of
@@ -200,7 +200,7 @@ function columnAt(strip: usize, offset: usize, i: usize, kind: Weight): usize {
 /** Four entries' values of A. */
 // @ts-ignore: decorator
 @inline
-function gather(strip: usize, offset: usize, kind: Weight): v128 {
+export function gather(strip: usize, offset: usize, kind: Weight): v128 {
   let x = v128.load32_zero(columnAt(strip, offset, 0, kind));
   x = v128.load32_lane(columnAt(strip, offset, 1, kind), x, 1);
   x = v128.load32_lane(columnAt(strip, offset, 2, kind), x, 2);
@@ -241,9 +241,7 @@ export function sumRows1(job: MatmulJob, strip: usize, block: u32, sums: usize, 
       offset += 8;
       weights += 4 * weightBytes(kind);
     } while (offset < end);
-    const total = f32x4.extract_lane(c, 0) + f32x4.extract_lane(c, 1)
-      + (f32x4.extract_lane(c, 2) + f32x4.extract_lane(c, 3));
-    f32.store(to, f32.load(to) + total);
+    f32.store(to, f32.load(to) + addLanes(c));
     record += 4;
   }
 }
