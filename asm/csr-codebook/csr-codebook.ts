@@ -17,29 +17,36 @@ function csrCodebook16Rows4(job: MatmulJob, strip: usize, block: u32, sums: usiz
   sumRows4(job, strip, block, sums, Weight.Code4);
 }
 
+/** Bytes that spread four over 16-bit lanes, each to two; and what lifts the first's low nibble beside the second's high one. */
+const SPREAD = memory.data<u8>([0, 128, 0, 128, 1, 128, 1, 128, 2, 128, 2, 128, 3, 128, 3, 128], 16);
+const LIFT = memory.data<u16>([16, 1, 16, 1, 16, 1, 16, 1], 16);
+
 /**
- * One column, entries in eights. The codebook is byte planes [4][16] here: two swizzles and an interleave make of eight codes what
- * sixteen loads would.
+ * One column, entries in eights, offsets as in csr. w3: the codebook's byte planes [4][16], then a nibble an entry. Swizzles and
+ * interleaves make of eight codes what sixteen loads would.
  */
 function csrCodebook16Rows1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const past = recordAt(job, block + 1);
   let record = recordAt(job, block);
-  let offset = job.w2 + entryAt(job, block) * 2;
+  let offset = job.w2 + entryAt(job, block) * 2, codes = job.w3 + 64 + entryAt(job, block) / 2;
   const p0 = v128.load(job.w3, 0), p1 = v128.load(job.w3, 16);
   const p2 = v128.load(job.w3, 32), p3 = v128.load(job.w3, 48);
-  const nibble = i16x8.splat(15), odd = i16x8.splat(<i16>0x8000), even = i16x8.splat(0x80);
+  const spread = v128.load(SPREAD), lift = v128.load(LIFT);
+  const low = i16x8.splat(15), high = i16x8.splat(0xf00), odd = i16x8.splat(<i16>0x8000), even = i16x8.splat(0x80);
   while (record < past) {
     const to = sums + load<u16>(record);
     const end = offset + load<u16>(record, 2);
     let c0 = f32x4.splat(0), c1 = c0;
     do {
+      const lifted = i16x8.mul(pick(v128.load32_splat(codes), spread), lift);
       // Bytes of 128 and more pick 0.
-      const codes = v128.and(v128.load(offset), nibble);
-      const first = v128.or(codes, odd), second = v128.or(i16x8.shl(codes, 8), even);
-      const low = v128.or(pick(p0, first), pick(p1, second)), high = v128.or(pick(p2, first), pick(p3, second));
-      c0 = madd(i16x8.shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11), gather(strip, offset, Weight.Code4), c0);
-      c1 = madd(i16x8.shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15), gather(strip, offset + 8, Weight.Code4), c1);
+      const first = v128.or(v128.and(i16x8.shr_u(lifted, 4), low), odd);
+      const second = v128.or(v128.and(i16x8.shl(lifted, 4), high), even);
+      const halves = v128.or(pick(p0, first), pick(p1, second)), tops = v128.or(pick(p2, first), pick(p3, second));
+      c0 = madd(i16x8.shuffle(halves, tops, 0, 8, 1, 9, 2, 10, 3, 11), gather(strip, offset), c0);
+      c1 = madd(i16x8.shuffle(halves, tops, 4, 12, 5, 13, 6, 14, 7, 15), gather(strip, offset + 8), c1);
       offset += 16;
+      codes += 4;
     } while (offset < end);
     f32.store(to, f32.load(to) + addLanes(f32x4.add(c0, c1)));
     record += 4;

@@ -1,4 +1,4 @@
-import { readCode } from '../../src/formats/bits.js';
+import { codeBytes, readCode, writeCode } from '../../src/formats/bits.js';
 import type { CsrCodebookWeights } from '../../src/formats/csr-codebook.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { blockingOf, packEntries, sparseRow } from '../shared/sparse/variants.js';
@@ -6,15 +6,19 @@ import { blockingOf, packEntries, sparseRow } from '../shared/sparse/variants.js
 /** Room for a column in an entry of 16 centroids, whose low bits are the code. */
 const CODE4 = 16;
 
-const wordBytes = (S: number, entries: 16 | 256) => (entries === 16 ? CODE4 : S * 4);
+const wordBytes = (S: number, entries: 16 | 256) => (entries === 16 && S > 1 ? CODE4 : S * 4);
 
-/** [4][16]: byte i of each centroid. */
-const bytePlanes = (codebook: Float32Array): Uint8Array => {
-  const bytes = new Uint8Array(codebook.slice().buffer);
-  return Uint8Array.from(bytes, (_, i) => bytes[(i % 16) * 4 + Math.floor(i / 16)]);
-};
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
-/** Entries for strips of S rows of A. 16 centroids: column << 4 | code, and the codebook. 256: codebook, then codes. */
+/** Bytes of 16 centroids as [4][16]. */
+const planes = (bytes: Uint8Array): Uint8Array =>
+  bytes.map((_, i) => bytes[(i % 16) * 4 + Math.floor(i / 16)]);
+
+/**
+ * Entries for strips of S rows of A. 16 centroids: column << 4 | code, and the codebook; for one row, which is bound by what it
+ * decodes, the codebook's byte planes and then codes, two a byte. 256: codebook, then codes.
+ */
 const codes = (entries: 16 | 256, S: number, unit: number): WasmLayout<CsrCodebookWeights> => ({
   name: `csrCodebook${entries}_x${S}`,
   panel: 4,
@@ -23,13 +27,15 @@ const codes = (entries: 16 | 256, S: number, unit: number): WasmLayout<CsrCodebo
     const shape = { sumBytes: S * 4, wordBytes: word, unit };
     const { sources, ...packed } = packEntries(weights, p, blockingOf(p, S * 4, word), shape);
     const codeOf = (source: number) => (source < 0 ? 0 : readCode(weights.codes, 0, source, entries === 16 ? 4 : 8));
-    if (entries === 16) {
+    if (entries === 16 && S > 1) {
       for (const [i, source] of sources.entries()) packed.offsets[i] |= codeOf(source);
-      return { ...packed, codebook: S === 1 ? bytePlanes(weights.codebook) : weights.codebook };
+      return { ...packed, codebook: weights.codebook };
     }
-    const bytes = new Uint8Array(weights.codebook.byteLength + sources.length);
-    bytes.set(new Uint8Array(weights.codebook.buffer, weights.codebook.byteOffset, weights.codebook.byteLength));
-    bytes.set(Uint8Array.from(sources, codeOf), weights.codebook.byteLength);
+    const table = bytesOf(weights.codebook);
+    const bits = entries === 16 ? 4 : 8;
+    const bytes = new Uint8Array(table.length + codeBytes(sources.length, bits));
+    bytes.set(bits === 4 ? planes(table) : table);
+    for (const [i, source] of sources.entries()) writeCode(bytes, table.length, i, bits, codeOf(source));
     return { ...packed, codes: bytes };
   },
 });

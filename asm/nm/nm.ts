@@ -1,10 +1,9 @@
 import { MatmulJob } from '../shared/job';
-import { addLanes, madd, pick } from '../shared/simd';
+import { madd, pick } from '../shared/simd';
 import { spmm } from '../shared/sparse/spmm';
 
 // 2:4 sparsity over the walk of asm/shared/sparse/spmm.ts: no records, every row has as many weights. w0: f32 [groups * N][P][4],
-// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns;
-// w2: u8 [256][16], the bytes of four floats that a byte picks: two of the first four, two of the others.
+// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns.
 
 /** First row, rows, first byte of a row and bytes of a row in a block. */
 // @ts-ignore: decorator
@@ -81,39 +80,42 @@ function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   } while (sums < past);
 }
 
-/** Four of eight floats, as a byte places them. */
-// @ts-ignore: decorator
-@inline
-function pick4(x: usize, byte: usize, picks: usize): v128 {
-  const picked = v128.load(picks + (byte << 4));
-  return i64x2.shuffle(pick(v128.load(x, 0), picked), pick(v128.load(x, 16), picked), 0, 3);
-}
-
-function row1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  const P: usize = (job.K + 7) / 8;
-  const row = firstRow(job, block), first = firstByte(job, block);
-  const count = min<usize>(job.chunk / 8, P - first);
-  let places = job.w1 + row * P + first;
-  let values = job.w0 + (row * P + first) * 16;
-  const past = sums + rowsOf(job, row) * 4;
+/**
+ * One column: panels of 8 channels, so that a vector of four columns of A is picked from for all of them. w0: f32 [panels][groups]
+ * [2 values][8]; w1: u8 [panels][groups][2 values][2], the positions of four channels in a byte; w2: u8 [256][16], the bytes
+ * that such a byte picks.
+ */
+function panels1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  const kBlocks = (job.K + job.chunk - 1) / job.chunk;
+  const nBlocks = (job.N + job.channelBlock - 1) / job.channelBlock;
+  const at = block / kBlocks;
+  const n = (at % nBlocks) * job.channelBlock;
+  const perGroup = (job.N + 7) / 8;
+  const G: usize = (job.K + 3) / 4;
+  const first: usize = (block % kBlocks) * (job.chunk / 4);
+  const count = min<usize>(job.chunk / 4, G - first);
   const picks = job.w2;
+  const past = sums + min(job.channelBlock, job.N - n) * 4;
+  let panel: usize = (at / nBlocks) * perGroup + n / 8;
   do {
-    let place = places, value = values, x = strip;
-    const end = places + count;
-    let c0 = f32x4.splat(0), c1 = c0;
-    while (place + 1 < end) {
-      c0 = madd(v128.load(value, 0), pick4(x, load<u8>(place, 0), picks), c0);
-      c1 = madd(v128.load(value, 16), pick4(x + 32, load<u8>(place, 1), picks), c1);
-      place += 2;
-      value += 32;
-      x += 64;
-    }
-    if (place < end) c0 = madd(v128.load(value), pick4(x, load<u8>(place), picks), c0);
-    c0 = f32x4.add(c0, c1);
-    f32.store(sums, f32.load(sums) + addLanes(c0));
-    places += P;
-    values += P * 16;
-    sums += 4;
+    let value = job.w0 + (panel * G + first) * 64, place = job.w1 + (panel * G + first) * 4;
+    let x = strip;
+    const end = strip + count * 16;
+    let c0 = v128.load(sums, 0), c1 = v128.load(sums, 16), d0 = f32x4.splat(0), d1 = d0;
+    do {
+      const four = v128.load(x);
+      c0 = madd(v128.load(value, 0), pick(four, v128.load(picks + (<usize>load<u8>(place, 0) << 4))), c0);
+      c1 = madd(v128.load(value, 16), pick(four, v128.load(picks + (<usize>load<u8>(place, 1) << 4))), c1);
+      d0 = madd(v128.load(value, 32), pick(four, v128.load(picks + (<usize>load<u8>(place, 2) << 4))), d0);
+      d1 = madd(v128.load(value, 48), pick(four, v128.load(picks + (<usize>load<u8>(place, 3) << 4))), d1);
+      x += 16;
+      value += 64;
+      place += 4;
+    } while (x < end);
+    v128.store(sums, f32x4.add(c0, d0), 0);
+    v128.store(sums, f32x4.add(c1, d1), 16);
+    panel++;
+    sums += 32;
   } while (sums < past);
 }
 
@@ -121,6 +123,6 @@ export function nm_spmm_16x1(job: MatmulJob, begin: u32, end: u32, scratch: usiz
   spmm(job, begin, end, scratch, 16, false, rows16);
 }
 
-export function nm_gemv_1x1(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 1, true, row1);
+export function nm_gemv_1x8(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  spmm(job, begin, end, scratch, 1, true, panels1);
 }

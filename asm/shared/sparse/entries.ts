@@ -191,40 +191,34 @@ export function sumRows4(job: MatmulJob, strip: usize, block: u32, sums: usize, 
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function columnAt(strip: usize, offset: usize, i: usize, kind: Weight): usize {
-  return strip + offsetOf(load<u16>(offset + i * 2), 1, kind);
-}
-
 /** Four entries' values of A. */
 // @ts-ignore: decorator
 @inline
-export function gather(strip: usize, offset: usize, kind: Weight): v128 {
-  let x = v128.load32_zero(columnAt(strip, offset, 0, kind));
-  x = v128.load32_lane(columnAt(strip, offset, 1, kind), x, 1);
-  x = v128.load32_lane(columnAt(strip, offset, 2, kind), x, 2);
-  return v128.load32_lane(columnAt(strip, offset, 3, kind), x, 3);
+export function gather(strip: usize, offset: usize): v128 {
+  let x = v128.load32_zero(strip + load<u16>(offset, 0));
+  x = v128.load32_lane(strip + load<u16>(offset, 2), x, 1);
+  x = v128.load32_lane(strip + load<u16>(offset, 4), x, 2);
+  return v128.load32_lane(strip + load<u16>(offset, 6), x, 3);
 }
 
 // @ts-ignore: decorator
 @inline
-function centroidOf(offset: usize, weights: usize, i: usize, table: usize, kind: Weight): usize {
-  return centroidAt(load<u16>(offset + i * 2), weights + i, table, kind);
+function centroid(weights: usize, i: usize, table: usize): usize {
+  return table + <usize>load<u8>(weights + i) * 4;
 }
 
-/** Four entries' weights. */
+/** Four entries' weights, f32 or by code. */
 // @ts-ignore: decorator
 @inline
-function weightsOf(offset: usize, weights: usize, table: usize, kind: Weight): v128 {
+function weightsOf(weights: usize, table: usize, kind: Weight): v128 {
   if (kind == Weight.Value) return v128.load(weights);
-  let w = v128.load32_zero(centroidOf(offset, weights, 0, table, kind));
-  w = v128.load32_lane(centroidOf(offset, weights, 1, table, kind), w, 1);
-  w = v128.load32_lane(centroidOf(offset, weights, 2, table, kind), w, 2);
-  return v128.load32_lane(centroidOf(offset, weights, 3, table, kind), w, 3);
+  let w = v128.load32_zero(centroid(weights, 0, table));
+  w = v128.load32_lane(centroid(weights, 1, table), w, 1);
+  w = v128.load32_lane(centroid(weights, 2, table), w, 2);
+  return v128.load32_lane(centroid(weights, 3, table), w, 3);
 }
 
-/** Sums over one column; entries of a row come in fours. */
+/** Sums over one column, of values or bytes of codes; entries of a row come in fours. */
 // @ts-ignore: decorator
 @inline
 export function sumRows1(job: MatmulJob, strip: usize, block: u32, sums: usize, kind: Weight): void {
@@ -237,7 +231,7 @@ export function sumRows1(job: MatmulJob, strip: usize, block: u32, sums: usize, 
     const end = offset + load<u16>(record, 2);
     let c = f32x4.splat(0);
     do {
-      c = madd(weightsOf(offset, weights, table, kind), gather(strip, offset, kind), c);
+      c = madd(weightsOf(weights, table, kind), gather(strip, offset), c);
       offset += 8;
       weights += 4 * weightBytes(kind);
     } while (offset < end);
