@@ -20,6 +20,10 @@ function csrCodebook16Rows4(job: MatmulJob, strip: usize, block: u32, sums: usiz
 /** Bytes that spread four over 16-bit lanes, each to two; and what lifts the first's low nibble beside the second's high one. */
 const SPREAD = memory.data<u8>([0, 128, 0, 128, 1, 128, 1, 128, 2, 128, 2, 128, 3, 128, 3, 128], 16);
 const LIFT = memory.data<u16>([16, 1, 16, 1, 16, 1, 16, 1], 16);
+/** In memory, because constants are built anew in a loop. Bytes of 128 and more pick 0. */
+const LOW = memory.data<u16>([15, 15, 15, 15, 15, 15, 15, 15], 16);
+const ODD = memory.data<u16>([0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000], 16);
+const EVEN = memory.data<u16>([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80], 16);
 
 /**
  * One column, entries in eights, offsets as in csr. w3: the codebook's byte planes [4][16], then a nibble an entry. Swizzles and
@@ -32,16 +36,15 @@ function csrCodebook16Rows1(job: MatmulJob, strip: usize, block: u32, sums: usiz
   const p0 = v128.load(job.w3, 0), p1 = v128.load(job.w3, 16);
   const p2 = v128.load(job.w3, 32), p3 = v128.load(job.w3, 48);
   const spread = v128.load(SPREAD), lift = v128.load(LIFT);
-  const low = i16x8.splat(15), high = i16x8.splat(0xf00), odd = i16x8.splat(<i16>0x8000), even = i16x8.splat(0x80);
+  const low = v128.load(LOW), odd = v128.load(ODD), even = v128.load(EVEN);
   while (record < past) {
     const to = sums + load<u16>(record);
     const end = offset + load<u16>(record, 2);
     let c0 = f32x4.splat(0), c1 = c0;
     do {
       const lifted = i16x8.mul(pick(v128.load32_splat(codes), spread), lift);
-      // Bytes of 128 and more pick 0.
-      const first = v128.or(v128.and(i16x8.shr_u(lifted, 4), low), odd);
-      const second = v128.or(v128.and(i16x8.shl(lifted, 4), high), even);
+      const code = v128.and(i16x8.shr_u(lifted, 4), low);
+      const first = v128.or(code, odd), second = v128.or(i16x8.shl(code, 8), even);
       const halves = v128.or(pick(p0, first), pick(p1, second)), tops = v128.or(pick(p2, first), pick(p3, second));
       c0 = madd(i16x8.shuffle(halves, tops, 0, 8, 1, 9, 2, 10, 3, 11), gather(strip, offset), c0);
       c1 = madd(i16x8.shuffle(halves, tops, 4, 12, 5, 13, 6, 14, 7, 15), gather(strip, offset + 8), c1);

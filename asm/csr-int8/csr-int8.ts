@@ -349,7 +349,7 @@ export function csrInt8x4_spmm_32x1(job: MatmulJob, begin: u32, end: u32, scratc
 
 // ---- few rows ----
 
-/** Weights of a row come in fours. */
+/** Weights of a row come in eights. */
 function rowOfWeights(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const past = recordAt(job, block + 1);
   let record = recordAt(job, block);
@@ -357,18 +357,29 @@ function rowOfWeights(job: MatmulJob, strip: usize, block: u32, sums: usize): vo
   while (record < past) {
     const to = sums + load<u16>(record);
     const end = offset + load<u16>(record, 2);
-    let s0 = load<i32>(to), s1 = 0, s2 = 0, s3 = 0;
+    let c = i32x4.splat(0);
     do {
-      s0 += <i32>load<i8>(code, 0) * <i32>load<i16>(strip + load<u16>(offset, 0));
-      s1 += <i32>load<i8>(code, 1) * <i32>load<i16>(strip + load<u16>(offset, 2));
-      s2 += <i32>load<i8>(code, 2) * <i32>load<i16>(strip + load<u16>(offset, 4));
-      s3 += <i32>load<i8>(code, 3) * <i32>load<i16>(strip + load<u16>(offset, 6));
-      offset += 8;
-      code += 4;
+      let x = v128.load16_splat(strip + load<u16>(offset, 0));
+      x = v128.load16_lane(strip + load<u16>(offset, 2), x, 1);
+      x = v128.load16_lane(strip + load<u16>(offset, 4), x, 2);
+      x = v128.load16_lane(strip + load<u16>(offset, 6), x, 3);
+      x = v128.load16_lane(strip + load<u16>(offset, 8), x, 4);
+      x = v128.load16_lane(strip + load<u16>(offset, 10), x, 5);
+      x = v128.load16_lane(strip + load<u16>(offset, 12), x, 6);
+      x = v128.load16_lane(strip + load<u16>(offset, 14), x, 7);
+      c = i32x4.add(c, i32x4.dot_i16x8_s(x, v128.load8x8_s(code)));
+      offset += 16;
+      code += 8;
     } while (offset < end);
-    store<i32>(to, s0 + s1 + (s2 + s3));
+    store<i32>(to, load<i32>(to) + addIntegers(c));
     record += 4;
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function addIntegers(c: v128): i32 {
+  return i32x4.extract_lane(c, 0) + i32x4.extract_lane(c, 1) + (i32x4.extract_lane(c, 2) + i32x4.extract_lane(c, 3));
 }
 
 /** Blocks of a row come in twos. */
@@ -387,9 +398,7 @@ function rowOfBlocks(job: MatmulJob, strip: usize, block: u32, sums: usize): voi
       offset += 4;
       code += 8;
     } while (offset < end);
-    const total = i32x4.extract_lane(c, 0) + i32x4.extract_lane(c, 1) + i32x4.extract_lane(c, 2)
-      + i32x4.extract_lane(c, 3);
-    store<i32>(to, load<i32>(to) + total);
+    store<i32>(to, load<i32>(to) + addIntegers(c));
     record += 4;
   }
 }

@@ -86,7 +86,7 @@ const rows = (blockCols: 1 | 4) => {
       ...common,
       name: `${name}_gemv_1x1`,
       supports,
-      layout: entries(blockCols, 2, 4, blockCols === 1 ? 4 : 2),
+      layout: entries(blockCols, 2, 4, blockCols === 1 ? 8 : 2),
       stages: [quantize, { export: `${name}_gemv_1x1`, tiles: (p) => p.groups * blocking(p, 2).nBlocks }],
       params: (p, device) =>
         matmulParams(p, { panel: 4, ...blocking(p, 2), dotFlip: device.features.has('sdot') ? 128 : 0 }),
