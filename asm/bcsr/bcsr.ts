@@ -6,11 +6,10 @@ import { spmm } from '../shared/sparse/spmm';
 // Blocks of W: w0, w1 and w2 as in asm/shared/sparse/entries.ts, an entry being a block and a record a row of blocks; w3: f32
 // [blocks][R] or [blocks][4 columns].
 
-/** Two of a block's R channels over strips of S = 24 (relaxed SIMD) or 16 columns: they share the loads of a column. */
+/** Two of a block's R channels at a time over strips of 16 columns: they share the loads of a column. */
 // @ts-ignore: decorator
 @inline
-function sumPairs(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usize, wide: bool): void {
-  const stride: usize = wide ? 96 : 64;
+function sumPairs(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usize): void {
   const past = recordAt(job, block + 1);
   let record = recordAt(job, block);
   let offset = job.w2 + entryAt(job, block) * 2, values = job.w3 + entryAt(job, block) * R * 4;
@@ -23,15 +22,8 @@ function sumPairs(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usiz
       let value = first;
       let at = offset;
       let a0 = v128.load(to, 0), a1 = v128.load(to, 16), a2 = v128.load(to, 32), a3 = v128.load(to, 48);
-      let b0 = v128.load(to + stride, 0), b1 = v128.load(to + stride, 16);
-      let b2 = v128.load(to + stride, 32), b3 = v128.load(to + stride, 48);
-      let a4 = a0, a5 = a0, b4 = a0, b5 = a0;
-      if (wide) {
-        a4 = v128.load(to, 64);
-        a5 = v128.load(to, 80);
-        b4 = v128.load(to + stride, 64);
-        b5 = v128.load(to + stride, 80);
-      }
+      let b0 = v128.load(to, 64), b1 = v128.load(to, 80);
+      let b2 = v128.load(to, 96), b3 = v128.load(to, 112);
       do {
         const x = strip + load<u16>(at);
         const w0 = v128.load32_splat(value, 0), w1 = v128.load32_splat(value, 4);
@@ -47,14 +39,6 @@ function sumPairs(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usiz
         c = v128.load(x, 48);
         a3 = madd(w0, c, a3);
         b3 = madd(w1, c, b3);
-        if (wide) {
-          c = v128.load(x, 64);
-          a4 = madd(w0, c, a4);
-          b4 = madd(w1, c, b4);
-          c = v128.load(x, 80);
-          a5 = madd(w0, c, a5);
-          b5 = madd(w1, c, b5);
-        }
         at += 2;
         value += R * 4;
       } while (at < end);
@@ -62,17 +46,11 @@ function sumPairs(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usiz
       v128.store(to, a1, 16);
       v128.store(to, a2, 32);
       v128.store(to, a3, 48);
-      v128.store(to + stride, b0, 0);
-      v128.store(to + stride, b1, 16);
-      v128.store(to + stride, b2, 32);
-      v128.store(to + stride, b3, 48);
-      if (wide) {
-        v128.store(to, a4, 64);
-        v128.store(to, a5, 80);
-        v128.store(to + stride, b4, 64);
-        v128.store(to + stride, b5, 80);
-      }
-      to += 2 * stride;
+      v128.store(to, b0, 64);
+      v128.store(to, b1, 80);
+      v128.store(to, b2, 96);
+      v128.store(to, b3, 112);
+      to += 128;
     }
     offset = end;
     values += (bytes >> 1) * R * 4;
@@ -233,36 +211,24 @@ function sumColumn(job: MatmulJob, strip: usize, block: u32, sums: usize, R: usi
   }
 }
 
-function pairs24of2(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 2, true);
-}
-
-function pairs16of2(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 2, false);
+function pairs2(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  sumPairs(job, strip, block, sums, 2);
 }
 
 function column2(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   sumColumn(job, strip, block, sums, 2);
 }
 
-function pairs24of4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 4, true);
-}
-
-function pairs16of4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 4, false);
+function pairs4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  sumPairs(job, strip, block, sums, 4);
 }
 
 function column4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   sumColumn(job, strip, block, sums, 4);
 }
 
-function pairs24of8(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 8, true);
-}
-
-function pairs16of8(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
-  sumPairs(job, strip, block, sums, 8, false);
+function pairs8(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
+  sumPairs(job, strip, block, sums, 8);
 }
 
 function column8(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
@@ -277,36 +243,24 @@ function fours8(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   sumFours(job, strip, block, sums, 8);
 }
 
-export function bcsr2x1_spmm_24x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 24, false, pairs24of2);
-}
-
 export function bcsr2x1_spmm_16x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 16, false, pairs16of2);
+  spmm(job, begin, end, scratch, 16, false, pairs2);
 }
 
 export function bcsr2x1_gemv_1x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   spmm(job, begin, end, scratch, 1, true, column2);
 }
 
-export function bcsr4x1_spmm_24x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 24, false, pairs24of4);
-}
-
 export function bcsr4x1_spmm_16x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 16, false, pairs16of4);
+  spmm(job, begin, end, scratch, 16, false, pairs4);
 }
 
 export function bcsr4x1_gemv_1x4(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   spmm(job, begin, end, scratch, 1, true, column4);
 }
 
-export function bcsr8x1_spmm_24x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 24, false, pairs24of8);
-}
-
 export function bcsr8x1_spmm_16x2(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  spmm(job, begin, end, scratch, 16, false, pairs16of8);
+  spmm(job, begin, end, scratch, 16, false, pairs8);
 }
 
 export function bcsr8x1_gemv_1x8(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {

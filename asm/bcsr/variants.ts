@@ -46,17 +46,11 @@ const blocks = (R: number, S: number, unit: number): WasmLayout<BcsrWeights> => 
 
 /** Rows for parts of R x C. */
 const rowsFor = (R: number, C: number) => {
-  const make = (
-    kernel: string,
-    S: number,
-    unit: number,
-    share: number,
-    rowCost: number,
-    more: { requires?: readonly string[]; export?: string } = {},
-  ) =>
+  const make = (kernel: string, S: number, unit: number, share: number, rowCost: number, exported?: string) =>
     sparseRow({
       format: 'bcsr',
       name: `bcsr${R}x${C}_${kernel}`,
+      export: exported,
       supports(p) {
         const [blockRows, blockCols] = p.weights.block!;
         if (blockCols !== C) return `blocks are ${blockRows} x ${blockCols}`;
@@ -67,15 +61,14 @@ const rowsFor = (R: number, C: number) => {
       layout: blocks(R, S, unit),
       share,
       rowCost,
-      ...more,
     });
-  if (C === 4) return [make('spmm_16x1', 16, 1, 0.85, 200), make('gemv_1x1', 1, 2, 0.2, 60)];
-  if (R === 1) return [make('spmm_16x1', 16, 2, 0.8, 200, { export: 'csr_spmm_16x1' })];
+  if (C === 4) return [make('spmm_16x1', 16, 1, 0.8, 110), make('gemv_1x1', 1, 2, 0.21, 60)];
+  // What csr's layout is too.
+  if (R === 1) return [make('spmm_16x1', 16, 2, 0.8, 110, 'csr_spmm_16x1')];
   return [
-    make('spmm_24x2', 24, 1, 0.9, 200, { requires: ['relaxed-simd'] }),
-    make('spmm_16x2', 16, 1, 0.85, 200),
-    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.85, 100)] : []),
-    make(`gemv_1x${R}`, 1, 2, 0.2, 60),
+    make('spmm_16x2', 16, 1, 0.82, 75),
+    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.82, 45)] : []),
+    make(`gemv_1x${R}`, 1, 2, R === 2 ? 0.115 : 0.21, 60 / R),
   ];
 };
 

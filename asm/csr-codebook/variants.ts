@@ -12,8 +12,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =
   new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Bytes of 16 centroids as [4][16]. */
-const planes = (bytes: Uint8Array): Uint8Array =>
-  bytes.map((_, i) => bytes[(i % 16) * 4 + Math.floor(i / 16)]);
+const planes = (bytes: Uint8Array): Uint8Array => bytes.map((_, i) => bytes[(i % 16) * 4 + Math.floor(i / 16)]);
 
 /**
  * Entries for strips of S rows of A. 16 centroids: column << 4 | code, and the codebook; for one row, which is bound by what it
@@ -54,10 +53,10 @@ const rows = (entries: 16 | 256) => {
       rowCost,
     });
   return [
-    make('spmm_32x1', 32, 2, 0.8, 300),
-    make('spmm_16x1', 16, 2, 0.75, 200),
-    make('spmm_4x1', 4, 4, 0.3, 100),
-    make('gemv_1x1', 1, entries === 16 ? 8 : 4, 0.1, 60),
+    make('spmm_32x1', 32, 2, 0.78, 150),
+    make('spmm_16x1', 16, 2, 0.72, 110),
+    make('spmm_4x1', 4, 4, 0.28, 80),
+    make('gemv_1x1', 1, entries === 16 ? 8 : 4, entries === 16 ? 0.11 : 0.075, 60),
   ];
 };
 

@@ -1,7 +1,7 @@
 import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import { inputSize, matmulParams, predictMs, roundUp, row, type WasmLayout } from '../../src/wasm/variant.js';
-import { blockingOf, PADDING, packEntries } from '../shared/sparse/variants.js';
+import { blockingOf, MOVE, PADDING, packEntries } from '../shared/sparse/variants.js';
 
 /** Rows of A in a strip. */
 const S = 32;
@@ -14,7 +14,12 @@ const SAMPLE = 16;
 const blocking = (p: MatmulProblem, columnBytes: number) => blockingOf(p, columnBytes, columnBytes, 16);
 
 /** See asm/csr-int8/csr-int8.ts. `columnBytes`: of a column of W in the strip. */
-const entries = (blockCols: 1 | 4, columnBytes: number, sumBytes: number, unit: number): WasmLayout<CsrInt8Weights> => ({
+const entries = (
+  blockCols: 1 | 4,
+  columnBytes: number,
+  sumBytes: number,
+  unit: number,
+): WasmLayout<CsrInt8Weights> => ({
   name: `csrInt8x${blockCols}_${columnBytes}`,
   panel: 4,
   pack(weights, p) {
@@ -74,14 +79,14 @@ const rows = (blockCols: 1 | 4) => {
       },
       cost(p, device) {
         const { kBlocks } = blocking(p, columnBytes);
-        const work = (p.weights.nnz * S) / share + p.groups * (p.K * S + p.N * S + p.N * kBlocks * 200);
+        const work = (p.weights.nnz * S) / share + p.groups * ((p.K + p.N) * S * 1.3 * MOVE + p.N * kBlocks * 150);
         return predictMs(device, Math.ceil(p.M / S) * work + inputSize(p) * QUANTIZE, 1, 2 * p.weights.bytes);
       },
     });
 
   return [
-    spmm('k4_dot', 'fast-dot', S, blockCols === 1 ? 4 : 1, blockCols === 1 ? 1.8 : 3),
-    spmm('k2', 'pairs', 2 * S, blockCols === 1 ? 2 : 1, blockCols === 1 ? 1.2 : 1.8),
+    spmm('k4_dot', 'fast-dot', S, blockCols === 1 ? 4 : 1, blockCols === 1 ? 1.6 : 2.9),
+    spmm('k2', 'pairs', 2 * S, blockCols === 1 ? 2 : 1, blockCols === 1 ? 1 : 1.45),
     row<MatmulProblem>({
       ...common,
       name: `${name}_gemv_1x1`,
@@ -95,7 +100,7 @@ const rows = (blockCols: 1 | 4) => {
         return tapsOf(p) * 4 + channelBlock * 4 + p.K + kBlocks * (chunk + PADDING) * 2 + 192;
       },
       cost(p, device) {
-        const work = p.weights.nnz / (blockCols === 1 ? 0.12 : 0.4) + p.groups * (p.N * 60 + p.K);
+        const work = p.weights.nnz / (blockCols === 1 ? 0.11 : 0.31) + p.groups * (p.N * 60 + p.K);
         return predictMs(device, p.M * work + inputSize(p) * QUANTIZE, 1, p.M * p.weights.bytes);
       },
     }),

@@ -1,8 +1,8 @@
 import { readCode, writeCode } from '../../src/formats/bits.js';
 import type { NmWeights } from '../../src/formats/nm.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { forEachPanelRow, panelCount } from '../shared/variants.js';
 import { sparseRow } from '../shared/sparse/variants.js';
+import { forEachPanelRow, panelCount } from '../shared/variants.js';
 
 /** [256][16]: bytes of the four floats at the positions that a byte names, each of 2 bits. */
 const picks = Uint8Array.from({ length: 4096 }, (_, i) => {
@@ -51,6 +51,6 @@ const positions: WasmLayout<NmWeights> = {
 const common = { format: 'nm' } as const;
 
 export const nm = [
-  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S: 16, share: 0.8, rowCost: 200 }),
-  sparseRow({ ...common, name: 'nm_gemv_1x8', layout: panels, S: 1, share: 0.3, rowCost: 60 }),
+  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S: 16, share: 0.8, rowCost: 110 }),
+  sparseRow({ ...common, name: 'nm_gemv_1x8', layout: panels, S: 1, share: 0.32, rowCost: 10 }),
 ];

@@ -122,9 +122,8 @@ export function packEntries(
   };
 }
 
-/** Multiply-adds that packing a value of a strip, and finishing an output, cost as much as. */
-const PACK = 8;
-const FINISH = 5;
+/** Multiply-adds that packing a value of a strip, or finishing an output, costs as much as: most of it waits for memory. */
+export const MOVE = 10;
 
 /** A row over the walk of asm/shared/sparse/spmm.ts. */
 export interface SparseRow {
@@ -169,7 +168,7 @@ export function sparseRow(r: SparseRow): WasmVariant {
     cost(p, device) {
       const { kBlocks } = blocking(p);
       const macs = p.weights.nnz * S;
-      const rest = p.groups * (p.N * kBlocks * r.rowCost + p.K * S * PACK * 0.1 + p.N * S * FINISH * 0.1);
+      const rest = p.groups * (p.N * kBlocks * r.rowCost + (p.K + p.N) * S * MOVE);
       return predictMs(device, strips(p) * (macs / r.share + rest), 1, (isNarrow(S) ? strips(p) : 2) * p.weights.bytes);
     },
   });
