@@ -34,7 +34,16 @@ function touchRows(pointers: usize, count: u32, bytes: usize, sink: usize): void
 /** Columns that are packed of four rows before the next four's turn: a cache line of each. */
 const LINE: u32 = 16;
 
+/** Four columns of four rows. */
+// @ts-ignore: decorator
+@inline
+function storeQuad(p0: usize, p1: usize, p2: usize, p3: usize, offset: usize, to: usize, stride: usize): void {
+  storeTransposed(v128.load(p0 + offset), v128.load(p1 + offset), v128.load(p2 + offset), v128.load(p3 + offset), to, stride);
+}
+
 /** Columns k .. past - 1 of a strip, gathered through pointers[taps][S], transposed to [past - k][S]. */
+// @ts-ignore: decorator
+@inline
 function packStrip(pointers: usize, channels: u32, k: u32, past: u32, S: u32, to: usize): void {
   const stride = <usize>S * 4;
   while (k < past) {
@@ -50,8 +59,15 @@ function packStrip(pointers: usize, channels: u32, k: u32, past: u32, S: u32, to
       p += 4 * sizeof<usize>();
       let at = to + r * 4;
       let c: u32 = 0;
+      if (count == LINE) {
+        storeQuad(p0, p1, p2, p3, 0, at, stride);
+        storeQuad(p0, p1, p2, p3, 16, at + 4 * stride, stride);
+        storeQuad(p0, p1, p2, p3, 32, at + 8 * stride, stride);
+        storeQuad(p0, p1, p2, p3, 48, at + 12 * stride, stride);
+        continue;
+      }
       for (; c + 4 <= count; c += 4) {
-        storeTransposed(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), at, stride);
+        storeQuad(p0, p1, p2, p3, 0, at, stride);
         at += 4 * stride;
         p0 += 16;
         p1 += 16;
@@ -73,6 +89,18 @@ function packStrip(pointers: usize, channels: u32, k: u32, past: u32, S: u32, to
     to += <usize>count * stride;
     k += count;
   }
+}
+
+function packStrip32(pointers: usize, channels: u32, k: u32, past: u32, to: usize): void {
+  packStrip(pointers, channels, k, past, 32, to);
+}
+
+function packStrip16(pointers: usize, channels: u32, k: u32, past: u32, to: usize): void {
+  packStrip(pointers, channels, k, past, 16, to);
+}
+
+function packNarrow(pointers: usize, channels: u32, k: u32, past: u32, S: u32, to: usize): void {
+  packStrip(pointers, channels, k, past, S, to);
 }
 
 /** The same of one row: columns k .. past - 1, contiguous. */
@@ -97,7 +125,9 @@ function packBlocks(job: MatmulJob, group: u32, m0: u32, S: u32, pointers: usize
   for (let k: u32 = 0; k < K; k += chunk) {
     const past = min(k + chunk, K);
     if (S == 1) packRow(pointers, groupChannels, k, past, to);
-    else packStrip(pointers, groupChannels, k, past, S, to);
+    else if (S == 16) packStrip16(pointers, groupChannels, k, past, to);
+    else if (S == 32) packStrip32(pointers, groupChannels, k, past, to);
+    else packNarrow(pointers, groupChannels, k, past, S, to);
     const end = to + <usize>(chunk + PADDING) * bytes;
     for (let at = to + <usize>(past - k) * bytes; at < end; at += 4) f32.store(at, 0);
     to = end;
