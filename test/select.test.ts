@@ -17,19 +17,33 @@ import { requireCapability } from './support/capability.js';
 
 const made = new Map<string, WeightFacts>();
 
+/** A format's options, by the words that stand after its name. */
+function optionsOf(format: string, word: string): object {
+  if (format === 'codebook' || format === 'csrCodebook') return { entries: Number(word) };
+  if (format === 'csrInt8') return { blockCols: Number(word) };
+  return format === 'bcsr' ? { block: word.split('x').map(Number) } : {};
+}
+
 /**
- * Facts of weights of a format, all one value, or with the given part of non-zeros.
- * @param kind a format's name and, after a space, what sets it apart: `csr 10%`, `codebook 256`
+ * Facts of weights of a format, all one value, or with the given part of non-zeros (of blocks).
+ * @param kind a format's name and, after spaces, what sets it apart: `csr 10%`, `codebook 256`, `bcsr 4x1 10%`
  */
 function facts(kind: string, rows: number, cols: number): WeightFacts {
   const key = `${kind} ${rows}x${cols}`;
   let found = made.get(key);
   if (!found) {
-    const [format, detail = ''] = kind.split(' ');
-    const every = detail.endsWith('%') ? 100 / Number.parseFloat(detail) : 1;
-    const values = Float32Array.from({ length: rows * cols }, (_, i) => (i % every === 0 ? 1 : 0));
-    const options = { rows, cols, ...(format === 'codebook' && { entries: Number(detail) }) };
-    found = weightFacts(formatOf({ format } as Weights).pack(values, options));
+    const [format, ...words] = kind.split(' ');
+    const part = words.find((word) => word.endsWith('%')) ?? (format === 'nm' ? '50%' : '100%');
+    const every = 100 / Number.parseFloat(part);
+    const options = optionsOf(format, words[0]) as { block?: number[]; blockCols?: number };
+    const [blockRows, blockCols] = options.block ?? [1, options.blockCols ?? 1];
+    const stride = Math.ceil(cols / blockCols);
+    const values = Float32Array.from({ length: rows * cols }, (_, i) => {
+      const row = Math.floor(i / cols);
+      const block = Math.floor(row / blockRows) * stride + Math.floor((i % cols) / blockCols);
+      return block % every === 0 ? 1 : 0;
+    });
+    found = weightFacts(formatOf({ format } as Weights).pack(values, { rows, cols, ...options }));
     made.set(key, found);
   }
   return found;
@@ -55,6 +69,19 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
   'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
 };
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
+/** Formats with rows on WASM alone. */
+const WASM_KINDS = [
+  'bcsr 2x1 10%',
+  'bcsr 4x1 10%',
+  'bcsr 8x1 10%',
+  'bcsr 1x4 10%',
+  'nm',
+  'csrInt8 1 10%',
+  'csrInt8 4 10%',
+  'csrCodebook 16 10%',
+  'csrCodebook 256 10%',
+];
+const kindsOf = (device: string) => (device === 'webgpu' ? KINDS : [...KINDS, ...WASM_KINDS]);
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -392,7 +419,7 @@ const test = suite('select');
 for (const [device, offer] of Object.entries(offers)) {
   test(`the pinned choices on ${device}`, () => {
     const changed: string[] = [];
-    for (const kind of KINDS) {
+    for (const kind of kindsOf(device)) {
       const chosen = Object.values(PROBLEMS).map((make) => select(make(kind), [offer]).variant.name);
       if (String(chosen) !== String(PINNED[device]?.[kind])) {
         changed.push(`'${kind}': ['${chosen.join("', '")}'],`);
@@ -406,7 +433,7 @@ const table = Object.values(offers);
 
 /** A problem for each operator and format that any table has a row for. */
 const everyProblem: Problem[] = [
-  ...KINDS.flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
+  ...[...KINDS, ...WASM_KINDS].flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
   { op: 'clamp', size: 1000, clamp: [0, 6] },
   { op: 'softmax', rows: 10, cols: 100 },
   { op: 'transpose', dims: [2, 3, 4], perm: [2, 0, 1] },

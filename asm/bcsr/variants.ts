@@ -67,7 +67,7 @@ const rowsFor = (R: number, C: number) => {
   if (R === 1) return [make('spmm_16x1', 16, 2, 0.8, 110, 'csr_spmm_16x1')];
   return [
     make('spmm_16x2', 16, 1, 0.82, 75),
-    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.82, 45)] : []),
+    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.77, 45)] : []),
     make(`gemv_1x${R}`, 1, 2, R === 2 ? 0.115 : 0.21, 60 / R),
   ];
 };

@@ -2,8 +2,7 @@ import { MatmulJob } from '../shared/job';
 import { madd, pick } from '../shared/simd';
 import { spmm } from '../shared/sparse/spmm';
 
-// 2:4 sparsity over the walk of asm/shared/sparse/spmm.ts: no records, every row has as many weights. w0: f32 [groups * N][P][4],
-// w1: u8 [groups * N][P] as the format has them, P = ceil(K / 8): a byte places four values in eight columns.
+// 2:4 sparsity over the walk of asm/shared/sparse/spmm.ts: no records, every row has as many weights.
 
 /** First row, rows, first byte of a row and bytes of a row in a block. */
 // @ts-ignore: decorator
@@ -27,16 +26,21 @@ function firstByte(job: MatmulJob, block: u32): u32 {
   return (block % ((job.K + job.chunk - 1) / job.chunk)) * (job.chunk / 8);
 }
 
+/**
+ * Strips of 16. w1: u8 positions as the format has them, [blocks][rows][bytes of the block's columns], ceil(K / 8) bytes in all for
+ * a row: a byte places four values in eight columns. w0: f32 values, four a byte.
+ */
 function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const P: usize = (job.K + 7) / 8;
   const row = firstRow(job, block), first = firstByte(job, block);
   const count = min<usize>(job.chunk / 8, P - first);
-  let places = job.w1 + row * P + first;
-  let values = job.w0 + (row * P + first) * 16;
-  const past = sums + rowsOf(job, row) * 64;
+  const rows = rowsOf(job, row);
+  let place = job.w1 + row * P + rows * first;
+  let value = job.w0 + (row * P + rows * first) * 16;
+  const past = sums + rows * 64;
   do {
-    let place = places, value = values, x = strip;
-    const end = places + count;
+    let x = strip;
+    const end = place + count;
     let c0 = v128.load(sums, 0), c1 = v128.load(sums, 16), c2 = v128.load(sums, 32), c3 = v128.load(sums, 48);
     let d0 = f32x4.splat(0), d1 = d0, d2 = d0, d3 = d0;
     do {
@@ -74,8 +78,6 @@ function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
     v128.store(sums, f32x4.add(c1, d1), 16);
     v128.store(sums, f32x4.add(c2, d2), 32);
     v128.store(sums, f32x4.add(c3, d3), 48);
-    places += P;
-    values += P * 16;
     sums += 64;
   } while (sums < past);
 }

@@ -1,7 +1,7 @@
 import { readCode, writeCode } from '../../src/formats/bits.js';
 import type { NmWeights } from '../../src/formats/nm.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { sparseRow } from '../shared/sparse/variants.js';
+import { blockingOf, sparseRow } from '../shared/sparse/variants.js';
 import { forEachPanelRow, panelCount } from '../shared/variants.js';
 
 /** [256][16]: bytes of the four floats at the positions that a byte names, each of 2 bits. */
@@ -33,24 +33,39 @@ const panels: WasmLayout<NmWeights> = {
   },
 };
 
-/** Values [rows][bytes of positions][4], padded with zeros; positions as the format has them. See asm/nm/nm.ts. */
+/** Rows of A in a strip. */
+const S = 16;
+
+/** Values, four for each byte of positions, and positions, in the order of the blocks. See asm/nm/nm.ts. */
 const positions: WasmLayout<NmWeights> = {
   name: 'nm_n1k8',
   panel: 4,
-  pack({ rows, cols, values, positions }) {
+  pack({ rows, cols, values, positions }, p) {
     const groups = Math.ceil(cols / 4);
     const bytes = Math.ceil(groups / 2);
-    const padded = new Float32Array(rows * bytes * 4);
-    for (let r = 0; r < rows; r++) {
-      padded.set(values.subarray(r * groups * 2, (r + 1) * groups * 2), r * bytes * 4);
+    const { chunk, channelBlock } = blockingOf(p, S * 4);
+    const ordered = new Float32Array(rows * bytes * 4);
+    const places = new Uint8Array(rows * bytes);
+    let at = 0;
+    for (let first = 0; first < rows; ) {
+      const past = Math.min(first + channelBlock, (Math.floor(first / p.N) + 1) * p.N);
+      for (let k = 0; k < bytes; k += chunk / 8) {
+        const end = Math.min(k + chunk / 8, bytes);
+        for (let r = first; r < past; r++, at += end - k) {
+          const stored = values.subarray((r * groups + 2 * k) * 2, (r * groups + Math.min(2 * end, groups)) * 2);
+          ordered.set(stored, at * 4);
+          places.set(positions.subarray(r * bytes + k, r * bytes + end), at);
+        }
+      }
+      first = past;
     }
-    return { values: padded, positions };
+    return { values: ordered, places };
   },
 };
 
 const common = { format: 'nm' } as const;
 
 export const nm = [
-  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S: 16, share: 0.8, rowCost: 110 }),
+  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S, share: 0.8, rowCost: 110 }),
   sparseRow({ ...common, name: 'nm_gemv_1x8', layout: panels, S: 1, share: 0.32, rowCost: 10 }),
 ];
