@@ -17,19 +17,33 @@ import { requireCapability } from './support/capability.js';
 
 const made = new Map<string, WeightFacts>();
 
+/** A format's options, by the words that stand after its name. */
+function optionsOf(format: string, word: string): object {
+  if (format === 'codebook' || format === 'csrCodebook') return { entries: Number(word) };
+  if (format === 'csrInt8') return { blockCols: Number(word) };
+  return format === 'bcsr' ? { block: word.split('x').map(Number) } : {};
+}
+
 /**
- * Facts of weights of a format, all one value, or with the given part of non-zeros.
- * @param kind a format's name and, after a space, what sets it apart: `csr 10%`, `codebook 256`
+ * Facts of weights of a format, all one value, or with the given part of non-zeros (of blocks).
+ * @param kind a format's name and, after spaces, what sets it apart: `csr 10%`, `codebook 256`, `bcsr 4x1 10%`
  */
 function facts(kind: string, rows: number, cols: number): WeightFacts {
   const key = `${kind} ${rows}x${cols}`;
   let found = made.get(key);
   if (!found) {
-    const [format, detail = ''] = kind.split(' ');
-    const every = detail.endsWith('%') ? 100 / Number.parseFloat(detail) : 1;
-    const values = Float32Array.from({ length: rows * cols }, (_, i) => (i % every === 0 ? 1 : 0));
-    const options = { rows, cols, ...(format === 'codebook' && { entries: Number(detail) }) };
-    found = weightFacts(formatOf({ format } as Weights).pack(values, options));
+    const [format, ...words] = kind.split(' ');
+    const part = words.find((word) => word.endsWith('%')) ?? (format === 'nm' ? '50%' : '100%');
+    const every = 100 / Number.parseFloat(part);
+    const options = optionsOf(format, words[0]) as { block?: number[]; blockCols?: number };
+    const [blockRows, blockCols] = options.block ?? [1, options.blockCols ?? 1];
+    const stride = Math.ceil(cols / blockCols);
+    const values = Float32Array.from({ length: rows * cols }, (_, i) => {
+      const row = Math.floor(i / cols);
+      const block = Math.floor(row / blockRows) * stride + Math.floor((i % cols) / blockCols);
+      return block % every === 0 ? 1 : 0;
+    });
+    found = weightFacts(formatOf({ format } as Weights).pack(values, { rows, cols, ...options }));
     made.set(key, found);
   }
   return found;
@@ -55,6 +69,19 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
   'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
 };
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
+/** Formats with rows on WASM alone. */
+const WASM_KINDS = [
+  'bcsr 2x1 10%',
+  'bcsr 4x1 10%',
+  'bcsr 8x1 10%',
+  'bcsr 1x4 10%',
+  'nm',
+  'csrInt8 1 10%',
+  'csrInt8 4 10%',
+  'csrCodebook 16 10%',
+  'csrCodebook 256 10%',
+];
+const kindsOf = (device: string) => (device === 'webgpu' ? KINDS : [...KINDS, ...WASM_KINDS]);
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -102,29 +129,29 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k4_dot',
@@ -161,6 +188,79 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
+    ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
     ],
   },
   'wasm B': {
@@ -176,29 +276,29 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k2',
@@ -235,6 +335,79 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
+    ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
     ],
   },
   'wasm C': {
@@ -250,29 +423,29 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k2',
@@ -309,6 +482,79 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
+    ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
     ],
   },
   webgpu: {
@@ -392,7 +638,7 @@ const test = suite('select');
 for (const [device, offer] of Object.entries(offers)) {
   test(`the pinned choices on ${device}`, () => {
     const changed: string[] = [];
-    for (const kind of KINDS) {
+    for (const kind of kindsOf(device)) {
       const chosen = Object.values(PROBLEMS).map((make) => select(make(kind), [offer]).variant.name);
       if (String(chosen) !== String(PINNED[device]?.[kind])) {
         changed.push(`'${kind}': ['${chosen.join("', '")}'],`);
@@ -406,7 +652,7 @@ const table = Object.values(offers);
 
 /** A problem for each operator and format that any table has a row for. */
 const everyProblem: Problem[] = [
-  ...KINDS.flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
+  ...[...KINDS, ...WASM_KINDS].flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
   { op: 'activation', size: 1000, clamp: [0, 6] },
   { op: 'softmax', rows: 10, cols: 100 },
   { op: 'transpose', dims: [2, 3, 4], perm: [2, 0, 1] },

@@ -112,7 +112,7 @@ function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, pairs: 
 /** w (signed) times a, summed in fours into c. */
 // @ts-ignore: decorator
 @inline
-function dot(w: v128, a: v128, c: v128): v128 {
+export function dot(w: v128, a: v128, c: v128): v128 {
   if (EMULATE_DOT == 0) return i32x4.relaxed_dot_i8x16_i7x16_add_s(w, a, c);
   // Test builds: the same sums spelled out, with `a` unsigned (1) or signed (2).
   const w0 = i16x8.extend_low_i8x16_s(w), w1 = i16x8.extend_high_i8x16_s(w);

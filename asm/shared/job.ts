@@ -59,12 +59,14 @@ export class MatmulJob extends Job {
   steps: u32;
   groupSteps: u32;
   scaleGroups: u32;
-  /** Steps whose 16-bit sums can't overflow; csr: columns of a block. */
+  /** Steps whose 16-bit sums can't overflow; sparse formats: columns of a block of K. */
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
   /** Code of a weight of 0 where weightZeros is 0. */
   zeroCode: u32;
+  /** Sparse formats (asm/shared/sparse/spmm.ts): channels of a block, whose sums stay in L1. */
+  channelBlock: u32;
   /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
   nonlinearity: u32;
   finalLow: f32;

@@ -49,7 +49,7 @@ export interface VariantBase<P extends Problem = Problem> {
 /** Typed arrays in the order that a kernel reads its weights: the layout's operands. */
 export type PackedOperands = Record<
   string,
-  Float32Array | Int32Array | Uint32Array | Int16Array | Int8Array | Uint8Array
+  Float32Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Int8Array | Uint8Array
 >;
 
 /** How a variant wants its weights; rows that name the same layout share one packed copy. */

@@ -76,6 +76,7 @@ export interface JobFields {
   chunk?: number;
   weightZeros?: number;
   zeroCode?: number;
+  channelBlock?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -91,6 +92,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     chunk = 0,
     weightZeros = 0,
     zeroCode = 0,
+    channelBlock = 0,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
@@ -98,6 +100,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, zeroCode],
+    channelBlock,
     ...activationParams(p),
     ...inputFields(p, dotFlip),
     ...outputFields(p),

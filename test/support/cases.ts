@@ -91,6 +91,13 @@ function groupedEnds(format: typeof int4 | typeof int2, groupSize: number, symme
   };
 }
 
+/** Rows without a weight between full ones: the shortest and the longest that a kernel walks. */
+function gaps(random: Random, { rows, cols }: MatrixShape): Float32Array {
+  const dense = denseMatrix(random, rows, cols);
+  for (let r = 0; r < rows; r++) if (random.next() < 0.5) dense.fill(0, r * cols, (r + 1) * cols);
+  return dense;
+}
+
 /** Ways to make weights of any format. */
 const COMMON: Record<string, (format: FormatName) => Maker> = {
   random: (format) => (random, s) => byName(format).pack(denseMatrix(random, s.rows, s.cols), s),
@@ -109,7 +116,10 @@ const groupings = (format: typeof int4 | typeof int2): Record<string, Maker> => 
 
 /** Further ways, for options that change what a kernel does. */
 const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
-  csr: { '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s) },
+  csr: {
+    '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s),
+    'empty rows': (random, s) => csr.pack(gaps(random, s), s),
+  },
   int8: {
     'zero points': (random, s) => shifted(random, s, true),
     'per tensor': (random, s) => int8.pack(denseMatrix(random, s.rows, s.cols), { ...s, perChannel: false }),
@@ -144,9 +154,11 @@ const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
   },
   csrInt8: {
     'blocks of 4': (random, s) => csrInt8.pack(sparseMatrix(random, s.rows, s.cols, 0.1), { ...s, blockCols: 4 }),
+    'empty rows': (random, s) => csrInt8.pack(gaps(random, s), s),
   },
   csrCodebook: {
     '256': (random, s) => csrCodebook.pack(sparseMatrix(random, s.rows, s.cols, 0.25), { ...s, entries: 256 }),
+    'empty rows': (random, s) => csrCodebook.pack(gaps(random, s), s),
   },
 };
 
