@@ -1,14 +1,19 @@
 import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import { inputSize, matmulParams, predictMs, roundUp, row, type WasmLayout } from '../../src/wasm/variant.js';
+import {
+  dotFlipOf,
+  inputSize,
+  matmulParams,
+  predictMs,
+  roundUp,
+  row,
+  type WasmLayout,
+} from '../../src/wasm/variant.js';
 import { blockingOf, MOVE, PADDING, packEntries } from '../shared/sparse/variants.js';
+import { BYTE_INPUTS, codesBytes, QUANTIZE, quantize } from '../shared/variants.js';
 
 /** Rows of A in a strip. */
 const S = 32;
-/** Quantising a value of the input costs about as much as this many multiply-adds. */
-const QUANTIZE = 6;
-/** Bytes of Sample in asm/. */
-const SAMPLE = 16;
 
 /** A GEMV has no strip: offsets are into a row of 16-bit integers. */
 const blocking = (p: MatmulProblem, columnBytes: number) => blockingOf(p, columnBytes, columnBytes, 16);
@@ -50,12 +55,12 @@ const rows = (blockCols: 1 | 4) => {
     const cols = p.weights.block![1];
     return cols === blockCols || `entries have ${cols} columns`;
   };
-  const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
   const common = {
     ops: ['linear', 'conv2d'],
     format: 'csrInt8',
     clamp: (p: MatmulProblem) => p.clamp,
-    sharedBytes: (p: MatmulProblem) => p.samples * SAMPLE + inputSize(p) + 64,
+    inputs: BYTE_INPUTS,
+    sharedBytes: codesBytes,
   } as const;
 
   const spmm = (isa: string, feature: string, columnBytes: number, unit: number, share: number) =>
@@ -70,7 +75,7 @@ const rows = (blockCols: 1 | 4) => {
         matmulParams(p, {
           panel: 4,
           ...blocking(p, columnBytes),
-          dotFlip: device.features.has('sdot') ? 128 : 0,
+          dotFlip: dotFlipOf(device),
         }),
       scratchBytes(p) {
         const { chunk, kBlocks, channelBlock } = blocking(p, columnBytes);
@@ -93,8 +98,7 @@ const rows = (blockCols: 1 | 4) => {
       supports,
       layout: entries(blockCols, 2, 4, blockCols === 1 ? 8 : 2),
       stages: [quantize, { export: `${name}_gemv_1x1`, tiles: (p) => p.groups * blocking(p, 2).nBlocks }],
-      params: (p, device) =>
-        matmulParams(p, { panel: 4, ...blocking(p, 2), dotFlip: device.features.has('sdot') ? 128 : 0 }),
+      params: (p, device) => matmulParams(p, { panel: 4, ...blocking(p, 2), dotFlip: dotFlipOf(device) }),
       scratchBytes(p) {
         const { chunk, kBlocks, channelBlock } = blocking(p, 2);
         return tapsOf(p) * 4 + channelBlock * 4 + p.K + kBlocks * (chunk + PADDING) * 2 + 192;

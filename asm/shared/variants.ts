@@ -96,10 +96,10 @@ export interface ByteFormat {
 }
 
 /** What kernels of 8-bit arithmetic read and write. */
-const BYTE_INPUTS = ['float32', 'uint8', 'int8'] as const;
+export const BYTE_INPUTS = ['float32', 'uint8', 'int8'] as const;
 const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
 /** Quantising a value of the input costs about as much as this many multiply-adds. */
-const QUANTIZE = 6;
+export const QUANTIZE = 6;
 /** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
 const GIVEN_TILE = 4096;
 /** Bytes of RowFacts and Sample in asm/. */
@@ -107,7 +107,7 @@ const FACTS = 16;
 const SAMPLE = 16;
 
 /** The stage that makes 8-bit codes of the input; codes that are read where they lie need none. */
-const quantize = {
+export const quantize = {
   export: 'int8_quantize',
   tiles(p: MatmulProblem, device: Device) {
     if (readsCodes(p, dotFlipOf(device))) return 0;
@@ -116,7 +116,7 @@ const quantize = {
 };
 
 /** Scratch that it fills. */
-const codesBytes = (p: MatmulProblem, device: Device): number =>
+export const codesBytes = (p: MatmulProblem, device: Device): number =>
   readsCodes(p, dotFlipOf(device)) ? 0 : p.samples * SAMPLE + inputSize(p) + 64;
 
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */

@@ -74,8 +74,9 @@ export function requireDtypes<O extends OutputOption>(
       refuse(`${place}.activation`, 'one that keeps signs apart', `[${low}, ${high}]`, 'All bits would be the same.');
     }
   } else if (integers) {
-    if (!takes || !hasRowSums({ weights: facts, K: weights.cols })) {
-      const hint = takes ? 'Pack with groupSize = cols: one scale a row.' : '';
+    const sparse = weights.format === 'csrInt8';
+    if (!takes || sparse || !hasRowSums({ weights: facts, K: weights.cols })) {
+      const hint = takes && !sparse ? 'Pack with groupSize = cols: one scale a row.' : '';
       refuse(`${place}.output`, `float32 from ${what}`, dtype, hint);
     }
     if (!input) {

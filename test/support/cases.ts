@@ -271,7 +271,7 @@ export function dtypesOf(format: FormatName, maker: string): readonly DtypeSpec[
   const centroids = maker.endsWith('int8') ? 'int8' : 'f32';
   if (!quantizesActivations({ format, centroids, nnz: 0, bytes: 0 })) return [];
   const scaleOfGroups = (format === 'int4' || format === 'int2') && maker !== 'whole rows';
-  return scaleOfGroups ? CODES : [...CODES, ...INTEGERS];
+  return scaleOfGroups || format === 'csrInt8' ? CODES : [...CODES, ...INTEGERS];
 }
 
 export interface ConvSpec
