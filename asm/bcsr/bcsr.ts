@@ -3,8 +3,8 @@ import { addLanes, madd } from '../shared/simd';
 import { entryAt, recordAt } from '../shared/sparse/entries';
 import { spmm } from '../shared/sparse/spmm';
 
-// Blocks of W: w0, w1 and w2 as in asm/shared/sparse/entries.ts, an entry being a block and a record a row of blocks; w3: f32
-// [blocks][R] or [blocks][4 columns].
+// Blocks of W: w0, w1 and w2 as in asm/shared/sparse/entries.ts, an entry being a block and a record a row of
+// blocks; w3: f32 [blocks][R] or [blocks][4 columns].
 
 /** Two of a block's R channels at a time over strips of 16 columns: they share the loads of a column. */
 // @ts-ignore: decorator

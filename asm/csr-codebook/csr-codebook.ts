@@ -5,6 +5,8 @@ import {
 } from '../shared/sparse/entries';
 import { spmm } from '../shared/sparse/spmm';
 
+// Entries are codes: see asm/shared/sparse/entries.ts.
+
 function csrCodebook16Rows32(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   sumRows32(job, strip, block, sums, Weight.Code4);
 }
@@ -17,7 +19,10 @@ function csrCodebook16Rows4(job: MatmulJob, strip: usize, block: u32, sums: usiz
   sumRows4(job, strip, block, sums, Weight.Code4);
 }
 
-/** Bytes that spread four over 16-bit lanes, each to two; and what lifts the first's low nibble beside the second's high one. */
+/**
+ * Bytes that spread four over 16-bit lanes, each to two; and what lifts the first's low nibble to where the
+ * second's high one is.
+ */
 const SPREAD = memory.data<u8>([0, 128, 0, 128, 1, 128, 1, 128, 2, 128, 2, 128, 3, 128, 3, 128], 16);
 const LIFT = memory.data<u16>([16, 1, 16, 1, 16, 1, 16, 1], 16);
 /** In memory, because constants are built anew in a loop. Bytes of 128 and more pick 0. */
@@ -26,8 +31,8 @@ const ODD = memory.data<u16>([0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x8000, 0x
 const EVEN = memory.data<u16>([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80], 16);
 
 /**
- * One column, entries in eights, offsets as in csr. w3: the codebook's byte planes [4][16], then a nibble an entry. Swizzles and
- * interleaves make of eight codes what sixteen loads would.
+ * One column, entries in eights, offsets as in csr. w3: the codebook's byte planes [4][16], then a nibble an entry.
+ * Swizzles and interleaves make of eight codes what sixteen loads would.
  */
 function csrCodebook16Rows1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const past = recordAt(job, block + 1);

@@ -15,8 +15,8 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =
 const planes = (bytes: Uint8Array): Uint8Array => bytes.map((_, i) => bytes[(i % 16) * 4 + Math.floor(i / 16)]);
 
 /**
- * Entries for strips of S rows of A. 16 centroids: column << 4 | code, and the codebook; for one row, which is bound by what it
- * decodes, the codebook's byte planes and then codes, two a byte. 256: codebook, then codes.
+ * Entries for strips of S rows of A. 16 centroids: column << 4 | code, and the codebook; for one row, which is bound
+ * by what it decodes, the codebook's byte planes and then codes, two a byte. 256: codebook, then codes.
  */
 const codes = (entries: 16 | 256, S: number, unit: number): WasmLayout<CsrCodebookWeights> => ({
   name: `csrCodebook${entries}_x${S}`,

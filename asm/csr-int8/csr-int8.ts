@@ -6,9 +6,9 @@ import { madd, storeTransposed } from '../shared/simd';
 import { entryAt, recordAt } from '../shared/sparse/entries';
 import { BlockSum, finish, PADDING } from '../shared/sparse/spmm';
 
-// C = clamp(scaleA[sample] * scaleW[n] * S + bias[n]), S = sum of (a - zeroA) * w in int32, exact; stage 1 is int8_quantize.
-// W is walked as in asm/shared/sparse/spmm.ts, an entry being one weight or a block of 1 x 4. w0: its blocks, then facts
-// [groups * N]; w1: records; w2: offsets; w3: i8 codes in the entries' order.
+// C = clamp(scaleA[sample] * scaleW[n] * S + bias[n]), S = sum of (a - zeroA) * w in int32, exact; stage 1 is
+// int8_quantize. W is walked as in asm/shared/sparse/spmm.ts, an entry being one weight or a block of 1 x 4. w0: its
+// blocks, then facts [groups * N]; w1: records; w2: offsets; w3: i8 codes in the entries' order.
 //
 // A strip of S = 32 rows of A, a block of K after the other:
 //                 weights                 blocks of 1 x 4
@@ -403,7 +403,10 @@ function rowOfBlocks(job: MatmulJob, strip: usize, block: u32, sums: usize): voi
   }
 }
 
-/** Tiles are blocks of channels. Scratch: pointers [taps], sums [channelBlock], a flat row, then i16 [K blocks][columns]. */
+/**
+ * Tiles are blocks of channels. Scratch: pointers [taps], sums [channelBlock], a flat row, then i16
+ * [K blocks][columns].
+ */
 function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sum: BlockSum): void {
   const N = job.N, K = job.K, chunk = job.chunk, channelBlock = job.channelBlock;
   const groupChannels = job.channels / job.groups;

@@ -2,6 +2,8 @@ import { MatmulJob } from '../shared/job';
 import { sumRows1, sumRows16, sumRows32, sumRows4, Weight } from '../shared/sparse/entries';
 import { spmm } from '../shared/sparse/spmm';
 
+// Entries are f32 weights: see asm/shared/sparse/entries.ts.
+
 function csrRows32(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   sumRows32(job, strip, block, sums, Weight.Value);
 }

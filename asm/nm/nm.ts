@@ -27,8 +27,8 @@ function firstByte(job: MatmulJob, block: u32): u32 {
 }
 
 /**
- * Strips of 16. w1: u8 positions as the format has them, [blocks][rows][bytes of the block's columns], ceil(K / 8) bytes in all for
- * a row: a byte places four values in eight columns. w0: f32 values, four a byte.
+ * Strips of 16. w1: u8 positions as the format has them, [blocks][rows][bytes of the block's columns], ceil(K / 8)
+ * bytes in all for a row: a byte places four values in eight columns. w0: f32 values, four a byte.
  */
 function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const P: usize = (job.K + 7) / 8;
@@ -83,9 +83,9 @@ function rows16(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
 }
 
 /**
- * One column: panels of 8 channels, so that a vector of four columns of A is picked from for all of them. w0: f32 [panels][groups]
- * [2 values][8]; w1: u8 [panels][groups][2 values][2], the positions of four channels in a byte; w2: u8 [256][16], the bytes
- * that such a byte picks.
+ * One column: panels of 8 channels, so that a vector of four columns of A is picked from for all of them. w0: f32
+ * [panels][groups] [2 values][8]; w1: u8 [panels][groups][2 values][2], the positions of four channels in a byte;
+ * w2: u8 [256][16], the bytes that such a byte picks.
  */
 function panels1(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
   const kBlocks = (job.K + job.chunk - 1) / job.chunk;

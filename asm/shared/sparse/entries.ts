@@ -2,8 +2,8 @@ import { MatmulJob } from '../job';
 import { addLanes, madd } from '../simd';
 
 // Row sums of the formats whose entries are single f32 weights: BlockSum of asm/shared/sparse/spmm.ts.
-// w0: u32 [blocks + 1][2], first record and entry of each block; w1: records u16 { byte offset of the row's sums, bytes of
-// its offsets }; w2: u16 [entries], byte offset of the entry's column in the packed strip; w3: values.
+// w0: u32 [blocks + 1][2], first record and entry of each block; w1: records u16 { byte offset of the row's sums,
+// bytes of its offsets }; w2: u16 [entries], byte offset of the entry's column in the packed strip; w3: values.
 
 /** What an entry's weight is. */
 export const enum Weight {

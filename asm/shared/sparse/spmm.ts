@@ -3,8 +3,8 @@ import { gatherRows, tapCount } from '../rows';
 import { clamp, clampScalar, storeTransposed } from '../simd';
 
 // C = clamp(A * W^T + bias), W sparse: the walk that every sparse format shares. A strip of S rows of A is packed
-// [K][S], so that a non-zero of W is S multiply-adds on contiguous memory. K is cut into blocks of `chunk` columns, whose
-// strip stays in L1, and the channels of a group into blocks of `channelBlock`, whose sums do.
+// [K][S], so that a non-zero of W is S multiply-adds on contiguous memory. K is cut into blocks of `chunk` columns,
+// whose strip stays in L1, and the channels of a group into blocks of `channelBlock`, whose sums do.
 // Packed strip: [blocks of K][chunk + PADDING][S]. Entries that only make a row's count even point to the zeros past a
 // block's last column.
 
@@ -18,8 +18,8 @@ export const PADDING: u32 = 4;
 export type BlockSum = (job: MatmulJob, strip: usize, block: u32, sums: usize) => void;
 
 /**
- * Reads a byte of every cache line of `count` rows of `bytes`, at pointers[count]. Independent loads overlap their misses, which
- * those of a transposition don't.
+ * Reads a byte of every cache line of `count` rows of `bytes`, at pointers[count]. Independent loads overlap their
+ * misses, which those of a transposition don't.
  */
 function touchRows(pointers: usize, count: u32, bytes: usize, sink: usize): void {
   let seen: u32 = 0;
@@ -38,7 +38,8 @@ const LINE: u32 = 16;
 // @ts-ignore: decorator
 @inline
 function storeQuad(p0: usize, p1: usize, p2: usize, p3: usize, offset: usize, to: usize, stride: usize): void {
-  storeTransposed(v128.load(p0 + offset), v128.load(p1 + offset), v128.load(p2 + offset), v128.load(p3 + offset), to, stride);
+  const r0 = v128.load(p0 + offset), r1 = v128.load(p1 + offset);
+  storeTransposed(r0, r1, v128.load(p2 + offset), v128.load(p3 + offset), to, stride);
 }
 
 /** Columns k .. past - 1 of a strip, gathered through pointers[taps][S], transposed to [past - k][S]. */
@@ -152,7 +153,9 @@ function startSums(bias: usize, count: u32, S: u32, to: usize): void {
 }
 
 /** `count` channels of `rows` rows of A, from sums [channels][S] to NHWC, with clamp. */
-export function finish(sums: usize, S: u32, rows: u32, count: u32, low: f32, high: f32, to: usize, rowBytes: usize): void {
+export function finish(
+  sums: usize, S: u32, rows: u32, count: u32, low: f32, high: f32, to: usize, rowBytes: usize,
+): void {
   const stride = <usize>S * 4;
   const lows = f32x4.splat(low), highs = f32x4.splat(high);
   const whole = count & ~3;

@@ -122,7 +122,10 @@ export function packEntries(
   };
 }
 
-/** Multiply-adds that packing a value of a strip, or finishing an output, costs as much as: most of it waits for memory. */
+/**
+ * Multiply-adds that packing a value of a strip, or finishing an output, costs as much as: most of it waits for
+ * memory.
+ */
 export const MOVE = 10;
 
 /** A row over the walk of asm/shared/sparse/spmm.ts. */
