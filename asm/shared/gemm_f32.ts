@@ -94,22 +94,25 @@ export function gemmF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, so
   const taps = tapCount(job);
   const groupChannels = job.channels / job.groups;
   const panels = job.paddedN / NR;
-  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
   const rowBytes = <usize>job.groups * N * 4;
   const aPanelBytes = <usize>K * MR * 4;
   const pointers = scratch;
   const aPanels = (pointers + taps * MR * sizeof<usize>() + 63) & ~63;
   const decoded = aPanels + <usize>(rowBlock / MR) * aPanelBytes;
+  let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
-    const group = tile / mTiles;
-    const m0 = (tile % mTiles) * rowBlock;
+    const block = tile / parts, part = tile % parts;
+    const group = block / mTiles;
+    const m0 = (block % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    for (let r: u32 = 0; r < rows; r += MR) {
+    for (let r: u32 = 0; r < rows && block != packed; r += MR) {
       gatherRows(job, job.input, 4, job.channels, group * groupChannels, m0 + r, MR, job.zeros, pointers);
       if (MR == 6) packRows6(pointers, taps, groupChannels, aPanels + <usize>(r / MR) * aPanelBytes);
       else packRows4(pointers, taps, groupChannels, aPanels + <usize>(r / MR) * aPanelBytes);
     }
-    for (let p: u32 = 0; p < panels; p++) {
+    packed = block;
+    for (let p = panels * part / parts, past = panels * (part + 1) / parts; p < past; p++) {
       const b = source(job, group * panels + p, decoded);
       const n = p * NR;
       const bias = job.bias + <usize>(group * job.paddedN + n) * 4;

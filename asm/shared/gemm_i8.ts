@@ -674,7 +674,7 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const N = job.N, M = job.M, rowBlock = job.rowBlock, steps = job.steps;
   const panels = job.paddedN / NR;
   const groupChannels = job.channels / job.groups;
-  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
   const elementBytes = outputBytes(job), rowBytes = <usize>job.groups * N * elementBytes;
   const integers = job.outputKind != OutputKind.F32;
   const scaleGroups = job.scaleGroups;
@@ -694,11 +694,13 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const pairPanel = bytePanel + <usize>steps * 32;
   const grouped = scaleGroups > 1;
   for (let i: u32 = 0; i < MR; i++) store<usize>(flatPointers + i * sizeof<usize>(), flats + i * flatBytes);
+  let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
-    const group = tile / mTiles;
-    const m0 = (tile % mTiles) * rowBlock;
+    const block = tile / parts, part = tile % parts;
+    const group = block / mTiles;
+    const m0 = (block % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    for (let r: u32 = 0; r < rows; r += MR) {
+    for (let r: u32 = 0; r < rows && block != packed; r += MR) {
       gatherRows(job, codesAt(job), 1, job.channels, group * groupChannels, m0 + r, MR, 0, pointers);
       for (let i: u32 = 0; i < MR; i++) {
         flatRow(job, min(m0 + r + i, M - 1), pointers + i * sizeof<usize>(), MR * sizeof<usize>(), pairs, sumRows,
@@ -708,7 +710,8 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
       if (MR == 6) packRows6(flatPointers, 1, steps, to);
       else packRows4(flatPointers, 1, pairs ? 2 * steps : steps, to);
     }
-    for (let p: u32 = 0; p < panels; p++) {
+    packed = block;
+    for (let p = panels * part / parts, past = panels * (part + 1) / parts; p < past; p++) {
       const n = p * NR;
       const panel = group * panels + p;
       const zeroW = zeros && job.weightZeros ? job.w3 + <usize>panel * 32 : 0;

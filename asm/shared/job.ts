@@ -67,6 +67,8 @@ export class MatmulJob extends Job {
   zeroCode: u32;
   /** Sparse formats (asm/shared/sparse/spmm.ts): channels of a block, whose sums stay in L1. */
   channelBlock: u32;
+  /** Parts of N that tiles of packed rows of A are cut into. */
+  parts: u32;
   /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
   nonlinearity: u32;
   finalLow: f32;

@@ -5,6 +5,7 @@ import {
   dotFlipOf,
   inputSize,
   matmulParams,
+  partsOf,
   predictMs,
   readsCodes,
   roundUp,
@@ -30,6 +31,9 @@ const GATHER = 100;
 
 const gathering = (p: MatmulProblem) => p.M * p.groups * tapsOf(p) * GATHER;
 
+/** Panels of 8 channels for which a thread packs rows of A of its own. */
+const FEWEST_PANELS = 8;
+
 /** The rows of a format whose weights become f32 panels. */
 export function panelRows({ format, name, layout, supports, decode = 0 }: PanelFormat): WasmVariant[] {
   const common = { ops: ['linear', 'conv2d'], format, layout, supports, clamp: (p: MatmulProblem) => p.clamp } as const;
@@ -38,17 +42,18 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
   const gemm = (MR: 6 | 4, requires: string) => {
     // Where decoding is dear it pays to pack more rows, though fewer other things stay in L2.
     const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4, (decode > 2 ? 512 : 256) * 1024);
-    const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     return row<MatmulProblem>({
       ...common,
       name: `${name}_gemm_${MR}x8`,
       requires: [requires],
-      stages: [{ export: `${name}_gemm`, tiles }],
-      params: (p) => matmulParams(p, { panel: 8, rowBlock: rowBlock(p) }),
+      stages: [{ export: `${name}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
+      params: (p, device) => matmulParams(p, { panel: 8, rowBlock: rowBlock(p), parts: parts(p, device) }),
       scratchBytes: (p) => tapsOf(p) * MR * 4 + 64 + rowBlock(p) * p.K * 4 + p.K * 32 + 128,
       cost(p, device) {
         const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-        const work = macs + (decodes(p) * tiles(p)) / p.groups + gathering(p);
+        const work = macs + (decodes(p) * blocks(p)) / p.groups + gathering(p);
         return predictMs(device, work, 0.9, p.weights.bytes);
       },
     });
@@ -145,10 +150,11 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   const largestOf = typeof largest === 'number' ? () => largest : largest;
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-  const params = (p: MatmulProblem, device: Device, rowBlock: number) =>
+  const params = (p: MatmulProblem, device: Device, rowBlock: number, parts = 1) =>
     matmulParams(p, {
       panel: 8,
       rowBlock,
+      parts,
       dotFlip: dotFlipOf(device),
       steps: steps(p),
       groupSteps: groupSteps(p),
@@ -171,21 +177,22 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     const { MR, isa, requires, pairs, ...speed } = BYTE_KERNELS[kernel];
     const stepBytes = pairs ? 8 : 4;
     const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, steps(p) * stepBytes);
-    const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     const flat = (p: MatmulProblem) => steps(p) * stepBytes + 64;
     return [
       row<MatmulProblem>({
         ...common,
         name: `${f.name}_gemm_${MR}x8_${isa}`,
         requires: [requires],
-        stages: [quantize, { export: `${exported}_gemm`, tiles }],
-        params: (p, device) => params(p, device, rowBlock(p)),
+        stages: [quantize, { export: `${exported}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
+        params: (p, device) => params(p, device, rowBlock(p), parts(p, device)),
         scratchBytes: (p) =>
           MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
         cost(p, device) {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
           // Pairs of 16-bit integers are one more pass over the panel.
-          const decoding = (tiles(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
+          const decoding = (blocks(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
           return predictMs(device, work + decoding + gathering(p), 1, p.weights.bytes);
         },
       }),

@@ -181,7 +181,7 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const rest = groupChannels & 3;
   const lastBits: u32 = rest ? ((<u32>1 << rest) - 1) << 4 : 0xf0;
   const blocks = job.paddedN / NR;
-  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
   const toBits = job.outputKind == OutputKind.BITS;
   const rowBytes = <usize>(toBits ? (job.groups * N + 31) / 32 : job.groups * N) * 4;
   const depth = taps * nibbles;
@@ -193,16 +193,19 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const aPanelBytes = <usize>depth * MR;
   memory.fill(outside, 0xf0, nibbles - 1);
   store<u8>(outside + nibbles - 1, <u8>lastBits);
+  let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
-    const group = tile / mTiles;
-    const m0 = (tile % mTiles) * rowBlock;
+    const rowTile = tile / parts, part = tile % parts;
+    const group = rowTile / mTiles;
+    const m0 = (rowTile % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    for (let strip: u32 = 0; strip * MR < rows; strip++) {
+    for (let strip: u32 = 0; strip * MR < rows && rowTile != packed; strip++) {
       const from = pointers + strip * tapPointers;
       gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + strip * MR, MR, outside, from);
       packNibbles(from, taps, nibbles, aPanels + strip * aPanelBytes);
     }
-    for (let p: u32 = 0; p < blocks; p++) {
+    packed = rowTile;
+    for (let p = blocks * part / parts, past = blocks * (part + 1) / parts; p < past; p++) {
       const n = p * NR;
       const cols = min(NR, N - n);
       const channel = <usize>(group * job.paddedN + n) * 4;

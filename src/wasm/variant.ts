@@ -64,6 +64,20 @@ export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number, by
   return Math.min(Math.max(fitting, MR), 32 * MR, roundUp(p.M, MR));
 }
 
+/** Tiles that a thread should find at least. */
+const TILES_A_THREAD = 4;
+
+/**
+ * Parts that N is cut into, so that threads have tiles enough; each part packs rows of A anew.
+ * @param blocks of rows of A, of all groups
+ * @param panels of one group, and the fewest that are worth packing for
+ */
+export function partsOf(device: Device, blocks: number, panels: number, fewest: number): number {
+  const { threads = 1 } = device;
+  if (threads === 1) return 1;
+  return Math.max(Math.min(Math.ceil((TILES_A_THREAD * threads) / blocks), Math.floor(panels / fewest)), 1);
+}
+
 /** What a kernel's job says beyond the problem; 0 where the kernel does not read it. */
 export interface JobFields {
   /** N is padded to whole panels of this many channels. */
@@ -77,6 +91,7 @@ export interface JobFields {
   weightZeros?: number;
   zeroCode?: number;
   channelBlock?: number;
+  parts?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -93,6 +108,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     weightZeros = 0,
     zeroCode = 0,
     channelBlock = 0,
+    parts = 1,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
@@ -101,6 +117,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, zeroCode],
     channelBlock,
+    parts,
     ...activationParams(p),
     ...inputFields(p, dotFlip),
     ...outputFields(p),
