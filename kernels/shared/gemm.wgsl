@@ -5,10 +5,11 @@
 // (4 * PER) x (4 * PER) sums: rows 4 * (i * SIDE + thread) + 0..3 for i < PER, which spreads its reads over the banks.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// multiply_add, finish, and the types Element and Sum.
+// multiply_add, finish, and the types Element and Sum. Where columns have scales by group (GROUPED), sums become totals
+// after every SPAN columns, else at the end: row_zero, group_quad, add_quad, and the type Total.
 //
 // Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS; TILE, TILE_K, PER, SIDE = TILE / (4 * PER), THREADS = SIDE * SIDE = TILE / 4 * TILE_K / 4, so
+// Constants: N, GROUPS, GROUPED, SPAN; TILE, TILE_K, PER, SIDE = TILE / (4 * PER), THREADS = SIDE * SIDE = TILE / 4 * TILE_K / 4, so
 // that each thread stages one 4 x 4 block of A and one of W a step; TILES_N = ceil(N / TILE); DEPTH.
 struct Params {
   M: u32,
@@ -22,6 +23,30 @@ const K_QUADS = TILE_K / 4u;
 
 var<workgroup> a_tile: array<vec4<Element>, TILE_K * PITCH>;
 var<workgroup> w_tile: array<vec4<Element>, TILE_K * PITCH>;
+
+const SUMS = 4u * PER * PER;
+
+/// Adds the sums of the group of columns that ends with this thread's totals, and clears them.
+fn fold(
+  totals: ptr<function, array<vec4<Total>, SUMS>>,
+  sums: ptr<function, array<vec4<Sum>, SUMS>>,
+  m0: u32,
+  r0: u32,
+  last: u32,
+  group: u32,
+) {
+  for (var j = 0u; j < PER; j++) {
+    let quad = group_quad(min(vec4<u32>(r0 + j * SIDE * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last)), group);
+    for (var i = 0u; i < PER; i++) {
+      for (var part = 0u; part < 4u; part++) {
+        let s = (i * PER + j) * 4u + part;
+        let zero = row_zero(min(m0 + i * SIDE * 4u + part, params.M - 1u));
+        totals[s] = add_quad(totals[s], sums[s], zero, quad);
+        sums[s] = vec4<Sum>();
+      }
+    }
+  }
+}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -51,7 +76,9 @@ fn main(
 
   let row = lane / SIDE;
   let column = lane % SIDE;
-  var sums: array<vec4<Sum>, 4u * PER * PER>;
+  let r0 = group * N + n0 + column * 4u;
+  var sums: array<vec4<Sum>, SUMS>;
+  var totals: array<vec4<Total>, SUMS>;
 
   for (var k0 = 0u; k0 < DEPTH; k0 += TILE_K) {
     let k = k0 + stage_k;
@@ -86,7 +113,14 @@ fn main(
           sums[s + 3u] = multiply_add(sums[s + 3u], a.w, w[j]);
         }
       }
+      let end = k0 + step + 1u;
+      if (GROUPED && end <= DEPTH && (end % SPAN == 0u || end == DEPTH)) {
+        fold(&totals, &sums, m0 + row * 4u, r0, group * N + N - 1u, (end - 1u) / SPAN);
+      }
     }
+  }
+  if (!GROUPED) {
+    fold(&totals, &sums, m0 + row * 4u, r0, group * N + N - 1u, 0u);
   }
 
   for (var i = 0u; i < PER; i++) {
@@ -97,10 +131,10 @@ fn main(
       }
       for (var j = 0u; j < PER; j++) {
         let n = n0 + (j * SIDE + column) * 4u;
-        let sum = sums[(i * PER + j) * 4u + part];
+        let total = totals[(i * PER + j) * 4u + part];
         for (var c = 0u; c < 4u; c++) {
           if (n + c < N) {
-            output[(m * GROUPS + group) * N + n + c] = finish(sum[c], m, group * N + n + c);
+            output[(m * GROUPS + group) * N + n + c] = finish(total[c], m, group * N + n + c);
           }
         }
       }

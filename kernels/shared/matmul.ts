@@ -9,6 +9,7 @@ import gemm from './gemm.wgsl';
 import gemv from './gemv.wgsl';
 import rowsConv from './rows_conv.wgsl';
 import rowsLinear from './rows_linear.wgsl';
+import sumsPlain from './sums_plain.wgsl';
 
 /*
  * A matmul shader is put together from a way to walk over the problem (gemm, gemv, direct), where rows of A lie
@@ -39,16 +40,25 @@ function isPointwise(p: MatmulProblem): boolean {
   return tapsOf(p) === 1 && strideHeight === 1 && strideWidth === 1 && !hasPadding(p);
 }
 
+export interface RowSource {
+  rows: string;
+  /** Elements of a row. */
+  depth: number;
+  consts: Consts;
+}
+
+/** Rows of A one after the other, `depth` elements each. */
+export function plainRows(p: MatmulProblem, depth: number): RowSource {
+  const consts = { GROUPS: p.groups, CHANNELS: depth, DEPTH: depth, ALIGNED: depth % 4 === 0 };
+  return { rows: rowsLinear, depth, consts };
+}
+
 /** Where rows of A lie when a pixel holds `channels` elements of each group. */
-export function rowSource(p: MatmulProblem, channels: number): { rows: string; consts: Consts } {
-  const consts = {
-    GROUPS: p.groups,
-    CHANNELS: channels,
-    DEPTH: tapsOf(p) * channels,
-    ALIGNED: channels % 4 === 0,
-  };
-  if (isPointwise(p)) return { rows: rowsLinear, consts };
-  return { rows: rowsConv, consts: { ...consts, ...windowConsts(p) } };
+export function rowSource(p: MatmulProblem, channels: number): RowSource {
+  if (isPointwise(p)) return plainRows(p, channels);
+  const depth = tapsOf(p) * channels;
+  const consts = { GROUPS: p.groups, CHANNELS: channels, DEPTH: depth, ALIGNED: channels % 4 === 0 };
+  return { rows: rowsConv, depth, consts: { ...consts, ...windowConsts(p) } };
 }
 
 export interface Arithmetic {
@@ -60,7 +70,14 @@ export interface Arithmetic {
   layout: Layout<any>;
   /** Elements of one pixel of one group. */
   channels(p: MatmulProblem): number;
-  /** WGSL that defines Element, Sum, activation, activation_quad, padding, load_weights, weight_quad, multiply_add, dot_add, finish. */
+  /** Where rows of A lie, when not in pixels of so many channels. */
+  rowSource?(p: MatmulProblem): RowSource;
+  /** Elements that share a scale in each row of the weights: a multiple of 4; undefined: the sums need no scales. */
+  span?(p: MatmulProblem): number | undefined;
+  /**
+   * WGSL that defines Element, Sum, activation, activation_quad, padding, load_weights, weight_quad, multiply_add, dot_add,
+   * finish; and where there is a span Total, GroupQuad, row_zero, group_quad, add_quad, add_group.
+   */
   snippets(p: MatmulProblem): string[];
   consts?(p: MatmulProblem): Consts;
   /** Dispatches that prepare the activations. */
@@ -71,18 +88,19 @@ export interface Arithmetic {
   /** Bytes of the largest operand. */
   operandBytes(p: MatmulProblem): number;
   /** Multiply-adds of weights and activations relative to dense f32. */
-  rate: number;
+  rate: number | ((p: MatmulProblem) => number);
 }
 
 /** A way to walk over the problem. */
-interface Walk {
+export interface Walk {
   name: string;
   source: string;
   threads: number;
-  consts(p: MatmulProblem): Consts;
-  workgroups(p: MatmulProblem): number;
+  /** @param spans how many spans a row of the weights has, where they have scales by group */
+  consts(p: MatmulProblem, spans?: number): Consts;
+  workgroups(p: MatmulProblem, spans?: number): number;
   /** Multiply-adds, with those of padding. */
-  macs(p: MatmulProblem): number;
+  macs(p: MatmulProblem, spans?: number): number;
   /** How often the weights are read. */
   passes(p: MatmulProblem): number;
   efficiency: number;
@@ -108,17 +126,26 @@ function gemmWalk(per: 1 | 2, efficiency: number): Walk {
 }
 
 function gemvWalk(rows: 1 | 4, efficiency: number): Walk {
-  const lanes = 16;
-  const tilesN = (p: MatmulProblem) => Math.ceil(p.N / 4);
+  const threads = 64;
+  /** A lane takes a whole span: where there are few, fewer lanes share a row. */
+  const lanesOf = (spans = 16) => (spans > 8 ? 16 : spans > 4 ? 8 : 4);
+  const tilesN = (p: MatmulProblem, lanes: number) => Math.ceil((p.N * lanes) / threads);
   const tilesM = (p: MatmulProblem) => Math.ceil(p.M / rows);
-  const workgroups = (p: MatmulProblem) => tilesM(p) * tilesN(p) * p.groups;
+  const workgroups = (p: MatmulProblem, spans?: number) => tilesM(p) * tilesN(p, lanesOf(spans)) * p.groups;
   return {
     name: `gemv_${rows}x4`,
     source: gemv,
-    threads: 4 * lanes,
-    consts: (p) => ({ MR: rows, NR: 4, LANES: lanes, TILES_N: tilesN(p) }),
+    threads,
+    consts(p, spans) {
+      const lanes = lanesOf(spans);
+      return { MR: rows, NR: threads / lanes, LANES: lanes, TILES_N: tilesN(p, lanes) };
+    },
     workgroups,
-    macs: (p) => workgroups(p) * rows * 4 * Math.ceil(p.K / (4 * lanes)) * 4 * lanes,
+    macs(p, spans) {
+      const lanes = lanesOf(spans);
+      const steps = spans ? Math.ceil(spans / lanes) * (p.K / spans) : Math.ceil(p.K / (4 * lanes)) * 4;
+      return workgroups(p, spans) * rows * threads * steps;
+    },
     passes: tilesM,
     efficiency,
   };
@@ -135,16 +162,18 @@ const directWalk: Walk = {
   efficiency: 0.04,
 };
 
+const gemm64 = gemmWalk(2, 0.7);
+const gemm32 = gemmWalk(1, 0.4);
+const gemv1 = gemvWalk(1, 0.12);
+
 /** Every way to walk, largest tiles first. */
-export const WALKS: readonly Walk[] = [
-  gemmWalk(2, 0.7),
-  gemmWalk(1, 0.4),
-  gemvWalk(1, 0.12),
-  gemvWalk(4, 0.2),
-  directWalk,
-];
+export const WALKS: readonly Walk[] = [gemm64, gemm32, gemv1, gemvWalk(4, 0.2), directWalk];
 /** For arithmetics that are a fallback. */
-export const FEW_WALKS: readonly Walk[] = [gemmWalk(1, 0.4), gemvWalk(1, 0.12), directWalk];
+export const FEW_WALKS: readonly Walk[] = [gemm32, gemv1, directWalk];
+/** For formats that share their arithmetic with one that has every walk. */
+export const MAIN_WALKS: readonly Walk[] = [gemm64, ...FEW_WALKS];
+/** For fallbacks of those: they run every problem. */
+export const LEAST_WALKS: readonly Walk[] = [gemm32, gemv1];
 
 /** Bytes that any matmul reads and writes beside its weights. */
 export function matmulBuffers(p: MatmulProblem): { input: number; output: number } {
@@ -153,7 +182,12 @@ export function matmulBuffers(p: MatmulProblem): { input: number; output: number
 
 /** The rows of one arithmetic. */
 export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] {
-  const { format, isa, requires, layout } = arithmetic;
+  const { format, isa, requires, layout, rate } = arithmetic;
+  const sourceOf = (p: MatmulProblem) => arithmetic.rowSource?.(p) ?? rowSource(p, arithmetic.channels(p));
+  const spansOf = (p: MatmulProblem) => {
+    const span = arithmetic.span?.(p);
+    return span && Math.ceil(sourceOf(p).depth / span);
+  };
   return walks.map((walk): MatmulVariant => {
     const name = `${format}_${walk.name}_${isa}`;
     return {
@@ -168,24 +202,27 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
         return fits(device, { ...matmulBuffers(p), weights: arithmetic.operandBytes(p), ...arithmetic.scratch?.(p) });
       },
       stages(p) {
-        const { rows, consts } = rowSource(p, arithmetic.channels(p));
+        const { rows, depth, consts } = sourceOf(p);
+        const span = arithmetic.span?.(p);
         return [
           ...(arithmetic.before?.(p) ?? []),
           {
             label: name,
             source: walk.source,
-            snippets: [...arithmetic.snippets(p), rows, ...activationSnippets(p)],
+            snippets: [...arithmetic.snippets(p), ...(span ? [] : [sumsPlain]), rows, ...activationSnippets(p)],
             consts: {
               N: p.N,
               ...consts,
-              QUADS: Math.ceil((tapsOf(p) * arithmetic.channels(p)) / 4),
+              QUADS: Math.ceil(depth / 4),
+              GROUPED: span !== undefined,
+              SPAN: span ?? 4,
               THREADS: walk.threads,
-              ...walk.consts(p),
+              ...walk.consts(p, spansOf(p)),
               ...arithmetic.consts?.(p),
               ...activationConsts(p),
             },
             params: [p.M],
-            workgroups: walk.workgroups(p),
+            workgroups: walk.workgroups(p, spansOf(p)),
           },
         ];
       },
@@ -193,10 +230,11 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       cost(p, device) {
         const { input, output } = matmulBuffers(p);
         const before = arithmetic.before?.(p).length ?? 0;
+        const spans = spansOf(p);
         return predictMs(device, {
-          macs: walk.macs(p),
-          efficiency: walk.efficiency * arithmetic.rate,
-          threads: walk.workgroups(p) * walk.threads,
+          macs: walk.macs(p, spans),
+          efficiency: walk.efficiency * (typeof rate === 'number' ? rate : rate(p)),
+          threads: walk.workgroups(p, spans) * walk.threads,
           bytes: input + output + arithmetic.operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
           dispatches: before + 1,
         });
