@@ -143,7 +143,7 @@ export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: 
 export const finishSymmetric: readonly string[] = [rowSumSymmetric, finish];
 
 /** An arithmetic of weights that become words of four signed bytes. */
-export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'layout' | 'supports' | 'operandBytes'> {
+export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'layout' | 'supports' | 'operandBytes'> {
   /** WGSL that defines load_weights and weight_quad, and what is said of a span in Arithmetic. */
   weights(p: MatmulProblem): readonly string[];
   consts?: Arithmetic['consts'];
@@ -162,11 +162,12 @@ export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'layout' | '
 
 /** The rows of one such arithmetic. */
 export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], plain: readonly Walk[]): MatmulVariant[] {
-  const { format, layout, supports, operandBytes } = arithmetic;
+  const { format, name, layout, supports, operandBytes } = arithmetic;
   return [DOT4, PLAIN].flatMap(({ isa, product, rate, requires }) =>
     matmulRows(
       {
         format,
+        name,
         isa,
         requires,
         layout,

@@ -63,6 +63,8 @@ export function rowSource(p: MatmulProblem, channels: number): RowSource {
 
 export interface Arithmetic {
   format: FormatName;
+  /** Start of the names of its rows; default: the format. */
+  name?: string;
   /** End of the names of its rows. */
   isa: string;
   requires?: readonly string[];
@@ -182,14 +184,14 @@ export function matmulBuffers(p: MatmulProblem): { input: number; output: number
 
 /** The rows of one arithmetic. */
 export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] {
-  const { format, isa, requires, layout, rate } = arithmetic;
+  const { format, name: prefix = format, isa, requires, layout, rate } = arithmetic;
   const sourceOf = (p: MatmulProblem) => arithmetic.rowSource?.(p) ?? rowSource(p, arithmetic.channels(p));
   const spansOf = (p: MatmulProblem) => {
     const span = arithmetic.span?.(p);
     return span && Math.ceil(sourceOf(p).depth / span);
   };
   return walks.map((walk): MatmulVariant => {
-    const name = `${format}_${walk.name}_${isa}`;
+    const name = `${prefix}_${walk.name}_${isa}`;
     return {
       name,
       ops: ['linear', 'conv2d'],
