@@ -4,9 +4,9 @@ import { ofRow } from '../../src/formats/scales.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import { inputOf } from '../dense/variants.js';
-import { byteRows, wordsOf } from '../int8/variants.js';
-import { packFacts } from '../lowbit/variants.js';
+import { byteRows, packFacts, sum, wordsOf } from '../int8/variants.js';
 import { groupChannels, LEAST_WALKS, MAIN_WALKS, matmulRows } from '../shared/matmul.js';
+import padding from '../shared/padding_f32.wgsl';
 import product from '../shared/product_f32.wgsl';
 import codes4 from './codes_4.wgsl';
 import codes8 from './codes_8.wgsl';
@@ -35,7 +35,7 @@ const floats = matmulRows({
   isa: 'wgsl',
   layout: rowsOfWords,
   channels: groupChannels,
-  snippets: (p) => [inputOf(p), weights, product],
+  snippets: (p) => [inputOf(p), padding, weights, product],
   consts: (p) => ({ BITS: bitsOf(p), ROW_WORDS: rowWords(p.K, bitsOf(p)) }),
   supports: (p) => p.weights.centroids !== 'int8' || 'for f32 centroids',
   operandBytes: (p) => 4 * p.groups * p.N * rowWords(p.K, bitsOf(p)),
@@ -59,12 +59,8 @@ const rowsOfCodes: Layout<CodebookWeights> = {
       }
     }
     const scales = scale as Float32Array;
-    const facts = packFacts(
-      rows,
-      cols,
-      (r) => ofRow(scales, r),
-      (r, c) => codebook[readCode(codes, r * stride, c, bits)],
-    );
+    const sumOf = (r: number) => sum(cols, (c) => codebook[readCode(codes, r * stride, c, bits)]);
+    const facts = packFacts(rows, (r) => ofRow(scales, r), sumOf);
     return { codes: packed, codebook: codebook as Int8Array, facts };
   },
 };

@@ -59,6 +59,30 @@ const rowsOfBytes: Layout<Int8Weights> = {
   },
 };
 
+/** Of each row the bits of its scale, the sum of its weights, 0, and its zero point. */
+export function packFacts(
+  rows: number,
+  scaleOf: (row: number) => number,
+  sumOf: (row: number) => number,
+  zeroOf: (row: number) => number = () => 0,
+): Int32Array {
+  const facts = new Int32Array(4 * rows);
+  const scales = new Float32Array(facts.buffer);
+  for (let r = 0; r < rows; r++) {
+    scales[4 * r] = scaleOf(r);
+    facts[4 * r + 1] = sumOf(r);
+    facts[4 * r + 3] = zeroOf(r);
+  }
+  return facts;
+}
+
+/** of(0) + .. + of(count - 1) */
+export function sum(count: number, of: (i: number) => number): number {
+  let total = 0;
+  for (let i = 0; i < count; i++) total += of(i);
+  return total;
+}
+
 const sampleSize = (p: MatmulProblem): number => (pixelsOf(p) * p.channels) / p.samples;
 const sampleWords = (p: MatmulProblem): number => (pixelsOf(p) * p.groups * wordsOf(p)) / p.samples;
 /** Parts of a sample whose ranges are found apart: one workgroup each. */

@@ -7,7 +7,16 @@ import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout, PackedOperands } from '../../src/plan/variant.js';
 import type { Stage } from '../../src/webgpu/variant.js';
 import padding from '../int8/padding.wgsl';
-import { type ByteArithmetic, byteRows, finishSymmetric, inputOf, sampleConsts, wordsOf } from '../int8/variants.js';
+import {
+  type ByteArithmetic,
+  byteRows,
+  finishSymmetric,
+  inputOf,
+  packFacts,
+  sampleConsts,
+  sum,
+  wordsOf,
+} from '../int8/variants.js';
 import { groupChannels, LEAST_WALKS, MAIN_WALKS, plainRows, rowSource, WALKS } from '../shared/matmul.js';
 import differences from './differences.wgsl';
 import finishGrouped from './finish_grouped.wgsl';
@@ -59,26 +68,6 @@ export function packCodes(
   return packed;
 }
 
-/** Of each row the bits of its scale, the sum of its weights, 0, and its zero point. */
-export function packFacts(
-  rows: number,
-  cols: number,
-  scaleOf: (row: number) => number,
-  weightOf: (row: number, column: number) => number,
-  zeroOf: (row: number) => number = () => 0,
-): Int32Array {
-  const facts = new Int32Array(4 * rows);
-  const scales = new Float32Array(facts.buffer);
-  for (let r = 0; r < rows; r++) {
-    scales[4 * r] = scaleOf(r);
-    let sum = 0;
-    for (let c = 0; c < cols; c++) sum += weightOf(r, c);
-    facts[4 * r + 1] = sum;
-    facts[4 * r + 3] = zeroOf(r);
-  }
-  return facts;
-}
-
 /** Codes; and of each group the bits of its scale, and its sum of weights << 8 | its zero point. */
 const grouped = (bits: 2 | 4): Layout<Int4Weights | Int2Weights> => ({
   name: `NK_k16_u${bits}`,
@@ -94,14 +83,13 @@ const grouped = (bits: 2 | 4): Layout<Int4Weights | Int2Weights> => ({
       zeroPoint ? readCode(zeroPoint, r * zeroBytes, g, bits) : 2 ** (bits - 1);
     const weights = packCodes(p, bits, rows, codeOf);
     if (count === 1) {
-      const weightOf = (r: number, c: number) => codeOf(r, c) - zeroOf(r, 0);
+      const sumOf = (r: number) => sum(cols, (c) => codeOf(r, c) - zeroOf(r, 0));
       return {
         weights,
         facts: packFacts(
           rows,
-          cols,
           (r) => scale[r],
-          weightOf,
+          sumOf,
           (r) => zeroOf(r, 0),
         ),
       };
@@ -112,10 +100,9 @@ const grouped = (bits: 2 | 4): Layout<Int4Weights | Int2Weights> => ({
       for (let g = 0; g < count; g++) {
         const at = 2 * (r * count + g);
         const zero = zeroOf(r, g);
-        let sum = 0;
-        for (let c = g * groupSize; c < Math.min((g + 1) * groupSize, cols); c++) sum += codeOf(r, c) - zero;
+        const size = Math.min(groupSize, cols - g * groupSize);
         scales[at] = scale[r * count + g];
-        groups[at + 1] = (sum << 8) | zero;
+        groups[at + 1] = (sum(size, (c) => codeOf(r, g * groupSize + c) - zero) << 8) | zero;
       }
     }
     return { weights, groups };
@@ -131,9 +118,8 @@ const ternaryRows: Layout<TernaryWeights> = {
       weights: packCodes(p, 2, rows, codeOf),
       facts: packFacts(
         rows,
-        cols,
         (r) => scale[r],
-        (r, c) => codeOf(r, c) - 1,
+        (r) => sum(cols, (c) => codeOf(r, c) - 1),
       ),
     };
   },
@@ -148,9 +134,8 @@ const binaryRows: Layout<BinaryWeights> = {
       weights: packCodes(p, 1, rows, codeOf),
       facts: packFacts(
         rows,
-        cols,
         (r) => scale[r],
-        (r, c) => 2 * codeOf(r, c) - 1,
+        (r) => sum(cols, (c) => 2 * codeOf(r, c) - 1),
       ),
     };
   },
