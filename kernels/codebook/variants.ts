@@ -5,7 +5,7 @@ import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import { inputOf } from '../dense/variants.js';
 import { byteRows, packFacts, sum, wordsOf } from '../int8/variants.js';
-import { groupChannels, LEAST_WALKS, MAIN_WALKS, matmulRows } from '../shared/matmul.js';
+import { groupChannels, LEAST_WALKS, MAIN_WALKS, matmulRows, SHARED_WALKS } from '../shared/matmul.js';
 import padding from '../shared/padding_f32.wgsl';
 import product from '../shared/product_f32.wgsl';
 import codes4 from './codes_4.wgsl';
@@ -30,17 +30,20 @@ const rowsOfWords: Layout<CodebookWeights> = {
   },
 };
 
-const floats = matmulRows({
-  format: 'codebook',
-  isa: 'wgsl',
-  layout: rowsOfWords,
-  channels: groupChannels,
-  snippets: (p) => [inputOf(p), padding, weights, product],
-  consts: (p) => ({ BITS: bitsOf(p), ROW_WORDS: rowWords(p.K, bitsOf(p)) }),
-  supports: (p) => p.weights.centroids !== 'int8' || 'for f32 centroids',
-  operandBytes: (p) => 4 * p.groups * p.N * rowWords(p.K, bitsOf(p)),
-  rate: 0.9,
-});
+const floats = matmulRows(
+  {
+    format: 'codebook',
+    isa: 'wgsl',
+    layout: rowsOfWords,
+    channels: groupChannels,
+    snippets: (p) => [inputOf(p), padding, weights, product],
+    consts: (p) => ({ BITS: bitsOf(p), ROW_WORDS: rowWords(p.K, bitsOf(p)) }),
+    supports: (p) => p.weights.centroids !== 'int8' || 'for f32 centroids',
+    operandBytes: (p) => 4 * p.groups * p.N * rowWords(p.K, bitsOf(p)),
+    rate: 0.9,
+  },
+  MAIN_WALKS,
+);
 
 /** Rows of codes in the order of words of activations, the bytes of the codebook, and facts of each row. */
 const rowsOfCodes: Layout<CodebookWeights> = {
@@ -77,7 +80,7 @@ const bytes = byteRows(
     operandBytes: (p) => 2 * bitsOf(p) * p.groups * p.N * quadsOf(p),
     rate: () => 0.9,
   },
-  MAIN_WALKS,
+  SHARED_WALKS,
   LEAST_WALKS,
 );
 

@@ -1,12 +1,13 @@
 import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import type { Layout } from '../../src/plan/variant.js';
+import type { Device, Layout } from '../../src/plan/variant.js';
 import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
 import { activationConsts, activationSnippets } from './activation.js';
 import { fits, predictMs, windowConsts } from './cost.js';
 import direct from './direct.wgsl';
 import gemm from './gemm.wgsl';
 import gemv from './gemv.wgsl';
+import gemvSubgroup from './gemv_subgroup.wgsl';
 import rowsConv from './rows_conv.wgsl';
 import rowsLinear from './rows_linear.wgsl';
 import sumsPlain from './sums_plain.wgsl';
@@ -97,6 +98,9 @@ export interface Arithmetic {
 export interface Walk {
   name: string;
   source: string;
+  /** WGSL extensions that the source enables, and features of the device that it needs. */
+  enables?: readonly string[];
+  requires?: readonly string[];
   threads: number;
   /** @param spans how many spans a row of the weights has, where they have scales by group */
   consts(p: MatmulProblem, spans?: number): Consts;
@@ -105,23 +109,39 @@ export interface Walk {
   macs(p: MatmulProblem, spans?: number): number;
   /** How often the weights are read. */
   passes(p: MatmulProblem): number;
-  efficiency: number;
+  /** Part of the device's rate that it reaches. */
+  efficiency: number | ((device: Device) => number);
 }
 
-/** @param per vectors of 4 rows a thread holds: 2 makes tiles of 64 x 64, 1 of 32 x 32 */
-function gemmWalk(per: 1 | 2, efficiency: number): Walk {
-  const tile = 32 * per;
-  const tileK = 1024 / tile;
-  const tilesM = (p: MatmulProblem) => Math.ceil(p.M / tile);
-  const tilesN = (p: MatmulProblem) => Math.ceil(p.N / tile);
+/**
+ * @param per vectors of 4 rows of A and of W that a thread holds
+ * @param side threads along M and N
+ */
+function gemmWalk(
+  per: readonly [M: number, N: number],
+  side: readonly [M: number, N: number],
+  tileK: number,
+  efficiency: Walk['efficiency'],
+): Walk {
+  const tileM = 4 * per[0] * side[0];
+  const tileN = 4 * per[1] * side[1];
+  const tilesM = (p: MatmulProblem) => Math.ceil(p.M / tileM);
+  const tilesN = (p: MatmulProblem) => Math.ceil(p.N / tileN);
   const workgroups = (p: MatmulProblem) => tilesM(p) * tilesN(p) * p.groups;
   return {
-    name: `gemm_${tile}x${tile}_k${tileK}`,
+    name: `gemm_${tileM}x${tileN}_k${tileK}`,
     source: gemm,
-    threads: 64,
-    consts: (p) => ({ TILE: tile, TILE_K: tileK, PER: per, SIDE: 8, TILES_N: tilesN(p) }),
+    threads: side[0] * side[1],
+    consts: (p) => ({
+      TILE_K: tileK,
+      PER_M: per[0],
+      PER_N: per[1],
+      SIDE_M: side[0],
+      SIDE_N: side[1],
+      TILES_N: tilesN(p),
+    }),
     workgroups,
-    macs: (p) => workgroups(p) * tile * tile * p.K,
+    macs: (p) => workgroups(p) * tileM * tileN * p.K,
     passes: () => 1,
     efficiency,
   };
@@ -153,6 +173,27 @@ function gemvWalk(rows: 1 | 4, efficiency: number): Walk {
   };
 }
 
+const SUBGROUP_THREADS = 64;
+
+/** Rows of few, with sums that meet by subgroup: a workgroup takes 4 rows of W, which share the loads of A. */
+const subgroupWalk: Walk = {
+  name: 'gemv_1x4_sg',
+  source: gemvSubgroup,
+  enables: ['subgroups'],
+  requires: ['subgroups', 'subgroup_id'],
+  threads: SUBGROUP_THREADS,
+  consts: (p) => ({ NR: 4, TILES_N: Math.ceil(p.N / 4) }),
+  workgroups: (p) => p.M * Math.ceil(p.N / 4) * p.groups,
+  macs(p, spans) {
+    const steps = spans
+      ? Math.ceil(spans / SUBGROUP_THREADS) * (p.K / spans)
+      : Math.ceil(p.K / (4 * SUBGROUP_THREADS)) * 4;
+    return p.M * Math.ceil(p.N / 4) * p.groups * 4 * SUBGROUP_THREADS * steps;
+  },
+  passes: (p) => p.M,
+  efficiency: 0.15,
+};
+
 const directWalk: Walk = {
   name: 'direct_1x1',
   source: direct,
@@ -164,18 +205,35 @@ const directWalk: Walk = {
   efficiency: 0.04,
 };
 
-const gemm64 = gemmWalk(2, 0.7);
-const gemm32 = gemmWalk(1, 0.4);
+/** Integrated GPUs of this kind have few registers a thread: smaller tiles suit them better than the others. */
+const onIntel = (device: Device, there: number, elsewhere: number) => (/intel/i.test(device.label) ? there : elsewhere);
+
+const gemm128x64 = gemmWalk([2, 2], [16, 8], 16, (device) => onIntel(device, 0.3, 0.75));
+const gemm64x64 = gemmWalk([2, 2], [8, 8], 16, (device) => onIntel(device, 0.35, 0.7));
+const gemm32x64 = gemmWalk([1, 2], [8, 8], 16, 0.5);
+const gemm32x32 = gemmWalk([1, 1], [8, 8], 32, 0.4);
 const gemv1 = gemvWalk(1, 0.12);
+const gemv4 = gemvWalk(4, 0.2);
 
 /** Every way to walk, largest tiles first. */
-export const WALKS: readonly Walk[] = [gemm64, gemm32, gemv1, gemvWalk(4, 0.2), directWalk];
-/** For arithmetics that are a fallback. */
-export const FEW_WALKS: readonly Walk[] = [gemm32, gemv1, directWalk];
-/** For formats that share their arithmetic with one that has every walk. */
-export const MAIN_WALKS: readonly Walk[] = [gemm64, ...FEW_WALKS];
+export const WALKS: readonly Walk[] = [
+  gemm128x64,
+  gemm64x64,
+  gemm32x64,
+  gemm32x32,
+  gemv1,
+  subgroupWalk,
+  gemv4,
+  directWalk,
+];
+/** For formats whose products take longer than their tiles. */
+export const MAIN_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, gemv4, directWalk];
+/** For formats that multiply as one that has them all. */
+export const SHARED_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, directWalk];
+/** For fallbacks. */
+export const FEW_WALKS: readonly Walk[] = [gemm32x32, gemv1, directWalk];
 /** For fallbacks of those: they run every problem. */
-export const LEAST_WALKS: readonly Walk[] = [gemm32, gemv1];
+export const LEAST_WALKS: readonly Walk[] = [gemm32x32, gemv1];
 
 /** Bytes that any matmul reads and writes beside its weights. */
 export function matmulBuffers(p: MatmulProblem): { input: number; output: number } {
@@ -196,7 +254,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       name,
       ops: ['linear', 'conv2d'],
       format,
-      requires,
+      requires: walk.requires ? [...walk.requires, ...(requires ?? [])] : requires,
       layout,
       supports(p, device) {
         const suits = arithmetic.supports?.(p) ?? true;
@@ -211,6 +269,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
           {
             label: name,
             source: walk.source,
+            enables: walk.enables,
             snippets: [...arithmetic.snippets(p), ...(span ? [] : [sumsPlain]), rows, ...activationSnippets(p)],
             consts: {
               N: p.N,
@@ -235,7 +294,9 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
         const spans = spansOf(p);
         return predictMs(device, {
           macs: walk.macs(p, spans),
-          efficiency: walk.efficiency * (typeof rate === 'number' ? rate : rate(p)),
+          efficiency:
+            (typeof walk.efficiency === 'number' ? walk.efficiency : walk.efficiency(device)) *
+            (typeof rate === 'number' ? rate : rate(p)),
           threads: walk.workgroups(p, spans) * walk.threads,
           bytes: input + output + arithmetic.operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
           dispatches: before + 1,
