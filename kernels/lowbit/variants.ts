@@ -17,7 +17,7 @@ import {
   sum,
   wordsOf,
 } from '../int8/variants.js';
-import { groupChannels, LEAST_WALKS, plainRows, rowSource, SHARED_WALKS, WALKS } from '../shared/matmul.js';
+import { GEMV_WALKS, groupChannels, LEAST_WALKS, plainRows, rowSource, SHARED_WALKS } from '../shared/matmul.js';
 import differences from './differences.wgsl';
 import finishGrouped from './finish_grouped.wgsl';
 import inputUnfolded from './input_unfolded.wgsl';
@@ -197,7 +197,7 @@ function unfoldStage(p: MatmulProblem): Stage {
 }
 
 export const lowbit = [
-  ...byteRows(groupedRows('int4', 4), WALKS, LEAST_WALKS),
+  ...byteRows(groupedRows('int4', 4), GEMV_WALKS, LEAST_WALKS),
   ...byteRows(groupedRows('int2', 2), SHARED_WALKS, LEAST_WALKS),
   ...byteRows(wholeRows('ternary', 2, ternaryRows), SHARED_WALKS, LEAST_WALKS),
   ...byteRows(wholeRows('binary', 1, binaryRows), SHARED_WALKS, LEAST_WALKS),

@@ -7,7 +7,7 @@
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
 // multiply_add, finish, and the types Element and Sum. Where columns have scales by group (GROUPED), sums become totals
-// after every SPAN columns, else at the end: row_zero, group_quad, add_quad, and the type Total.
+// after every SPAN columns: fold, total_at, and the type Totals.
 //
 // Bindings: output [M, GROUPS * N] f32; params.M.
 // Constants: N, GROUPS, GROUPED, SPAN; SIDE_M, SIDE_N, THREADS = SIDE_M * SIDE_N; PER_M, PER_N; TILE_K, so that a thread
@@ -32,28 +32,6 @@ var<workgroup> a_tile: array<vec4<Element>, TILE_K * PITCH_A>;
 var<workgroup> w_tile: array<vec4<Element>, TILE_K * PITCH_W>;
 
 const SUMS = 4u * PER_M * PER_N;
-
-/// Adds the sums of the group of columns that ends with this thread's totals, and clears them.
-fn fold(
-  totals: ptr<function, array<vec4<Total>, SUMS>>,
-  sums: ptr<function, array<vec4<Sum>, SUMS>>,
-  m0: u32,
-  r0: u32,
-  last: u32,
-  group: u32,
-) {
-  for (var j = 0u; j < PER_N; j++) {
-    let quad = group_quad(min(vec4<u32>(r0 + j * SIDE_N * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last)), group);
-    for (var i = 0u; i < PER_M; i++) {
-      for (var part = 0u; part < 4u; part++) {
-        let s = (i * PER_N + j) * 4u + part;
-        let zero = row_zero(min(m0 + i * SIDE_M * 4u + part, params.M - 1u));
-        totals[s] = add_quad(totals[s], sums[s], zero, quad);
-        sums[s] = vec4<Sum>();
-      }
-    }
-  }
-}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -88,7 +66,7 @@ fn main(
   let column = lane % SIDE_N;
   let r0 = group * N + n0 + column * 4u;
   var sums: array<vec4<Sum>, SUMS>;
-  var totals: array<vec4<Total>, SUMS>;
+  var totals: Totals;
 
   for (var k0 = 0u; k0 < DEPTH; k0 += TILE_K) {
     let k = k0 + stage_k;
@@ -139,9 +117,6 @@ fn main(
       }
     }
   }
-  if (!GROUPED) {
-    fold(&totals, &sums, m0 + row * 4u, r0, group * N + N - 1u, 0u);
-  }
 
   for (var i = 0u; i < PER_M; i++) {
     for (var part = 0u; part < 4u; part++) {
@@ -151,7 +126,7 @@ fn main(
       }
       for (var j = 0u; j < PER_N; j++) {
         let n = n0 + (j * SIDE_N + column) * 4u;
-        let total = totals[(i * PER_N + j) * 4u + part];
+        let total = total_at(&totals, &sums, (i * PER_N + j) * 4u + part);
         for (var c = 0u; c < 4u; c++) {
           if (n + c < N) {
             output[(m * GROUPS + group) * N + n + c] = finish(total[c], m, group * N + n + c);

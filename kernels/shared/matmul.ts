@@ -5,6 +5,8 @@ import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
 import { activationConsts, activationSnippets } from './activation.js';
 import { fits, predictMs, windowConsts } from './cost.js';
 import direct from './direct.wgsl';
+import foldGrouped from './fold_grouped.wgsl';
+import foldPlain from './fold_plain.wgsl';
 import gemm from './gemm.wgsl';
 import gemv from './gemv.wgsl';
 import gemvSubgroup from './gemv_subgroup.wgsl';
@@ -98,6 +100,8 @@ export interface Arithmetic {
 export interface Walk {
   name: string;
   source: string;
+  /** WGSL for arithmetics with a span and without. */
+  fold?: { grouped: string; plain: string };
   /** WGSL extensions that the source enables, and features of the device that it needs. */
   enables?: readonly string[];
   requires?: readonly string[];
@@ -131,6 +135,7 @@ function gemmWalk(
   return {
     name: `gemm_${tileM}x${tileN}_k${tileK}`,
     source: gemm,
+    fold: { grouped: foldGrouped, plain: foldPlain },
     threads: side[0] * side[1],
     consts: (p) => ({
       TILE_K: tileK,
@@ -226,8 +231,9 @@ export const WALKS: readonly Walk[] = [
   gemv4,
   directWalk,
 ];
-/** For formats whose products take longer than their tiles. */
 export const MAIN_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, gemv4, directWalk];
+/** For weights of few bits, which are read most often for one row of A. */
+export const GEMV_WALKS: readonly Walk[] = [...MAIN_WALKS, subgroupWalk];
 /** For formats that multiply as one that has them all. */
 export const SHARED_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, directWalk];
 /** For fallbacks. */
@@ -264,13 +270,15 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       stages(p) {
         const { rows, depth, consts } = sourceOf(p);
         const span = arithmetic.span?.(p);
+        const fold = walk.fold ? [span ? walk.fold.grouped : walk.fold.plain] : [];
+        const sums = span ? fold : [sumsPlain, ...fold];
         return [
           ...(arithmetic.before?.(p) ?? []),
           {
             label: name,
             source: walk.source,
             enables: walk.enables,
-            snippets: [...arithmetic.snippets(p), ...(span ? [] : [sumsPlain]), rows, ...activationSnippets(p)],
+            snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p)],
             consts: {
               N: p.N,
               ...consts,
