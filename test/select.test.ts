@@ -55,6 +55,8 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
   'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
 };
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
+/** Pinned on the GPU as well. */
+const GPU_KINDS = ['int4', 'int2', 'ternary', 'binary', 'bcsr 10%', 'nm 50%', 'csrInt8 10%', 'csrCodebook 10%'];
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -84,7 +86,7 @@ const offers: Record<string, Offer> = {
     'wasm B': { device: await wasm({ module: 'B' }), variants: wasmVariants },
   }),
   'wasm C': { device: await wasm({ module: 'C' }), variants: wasmVariants },
-  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups']), variants: webgpuVariants },
+  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups', 'subgroup_id']), variants: webgpuVariants },
 };
 
 /** By device and kind of weights: the row for each of PROBLEMS, in order. */
@@ -313,7 +315,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
   },
   webgpu: {
     dense: [
-      'dense_gemv_1x4_wgsl',
+      'dense_gemv_1x4_sg_wgsl',
       'dense_gemv_4x4_wgsl',
       'dense_gemm_32x32_k32_wgsl',
       'dense_gemv_1x4_wgsl',
@@ -349,7 +351,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csr_gemv_1x4_wgsl',
     ],
     int8: [
-      'int8_gemv_1x4_dot4',
+      'int8_gemv_1x4_sg_dot4',
       'int8_gemv_4x4_dot4',
       'int8_gemm_32x32_k32_dot4',
       'int8_gemv_1x4_dot4',
@@ -384,6 +386,78 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_gemm_32x32_k32_popcount',
       'xnor_direct_1x1_popcount',
     ],
+    int4: [
+      'int4_gemv_1x4_dot4',
+      'int4_gemv_4x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemv_1x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_direct_1x1_dot4',
+    ],
+    int2: [
+      'int2_gemv_1x4_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_direct_1x1_dot4',
+    ],
+    ternary: [
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_direct_1x1_dot4',
+    ],
+    binary: [
+      'binary_gemv_1x4_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_direct_1x1_dot4',
+    ],
+    'bcsr 10%': [
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+    ],
+    'nm 50%': [
+      'nm_gemv_1x4_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+    ],
+    'csrInt8 10%': [
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+    ],
+    'csrCodebook 10%': [
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+    ],
   },
 };
 
@@ -392,7 +466,7 @@ const test = suite('select');
 for (const [device, offer] of Object.entries(offers)) {
   test(`the pinned choices on ${device}`, () => {
     const changed: string[] = [];
-    for (const kind of KINDS) {
+    for (const kind of offer.device.backend === 'webgpu' ? [...KINDS, ...GPU_KINDS] : KINDS) {
       const chosen = Object.values(PROBLEMS).map((make) => select(make(kind), [offer]).variant.name);
       if (String(chosen) !== String(PINNED[device]?.[kind])) {
         changed.push(`'${kind}': ['${chosen.join("', '")}'],`);

@@ -220,20 +220,20 @@ const gemm32x32 = gemmWalk([1, 1], [8, 8], 32, 0.4);
 const gemv1 = gemvWalk(1, 0.12);
 const gemv4 = gemvWalk(4, 0.2);
 
-/** Every way to walk, largest tiles first. */
+/** Every way to walk, largest tiles first. Of two that memory limits alike, the first is chosen. */
 export const WALKS: readonly Walk[] = [
   gemm128x64,
   gemm64x64,
   gemm32x64,
   gemm32x32,
-  gemv1,
   subgroupWalk,
+  gemv1,
   gemv4,
   directWalk,
 ];
 export const MAIN_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, gemv4, directWalk];
 /** For weights of few bits, which are read most often for one row of A. */
-export const GEMV_WALKS: readonly Walk[] = [...MAIN_WALKS, subgroupWalk];
+export const GEMV_WALKS: readonly Walk[] = [subgroupWalk, ...MAIN_WALKS];
 /** For formats that multiply as one that has them all. */
 export const SHARED_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, directWalk];
 /** For fallbacks. */
