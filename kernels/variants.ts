@@ -5,6 +5,7 @@ import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { int8 } from './int8/variants.js';
+import { lowbit } from './lowbit/variants.js';
 import { pooling } from './pool/variants.js';
 import { softmax } from './softmax/variants.js';
 import { transpose } from './transpose/variants.js';
@@ -15,6 +16,7 @@ export const webgpuVariants = [
   ...dense,
   ...csr,
   ...int8,
+  ...lowbit,
   ...codebook,
   ...xnor,
   ...pooling,

@@ -69,7 +69,7 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
   'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
 };
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
-/** Formats with rows on WASM alone. */
+/** Pinned on WASM, and on the GPU, as well. */
 const WASM_KINDS = [
   'bcsr 2x1 10%',
   'bcsr 4x1 10%',
@@ -81,7 +81,8 @@ const WASM_KINDS = [
   'csrCodebook 16 10%',
   'csrCodebook 256 10%',
 ];
-const kindsOf = (device: string) => (device === 'webgpu' ? KINDS : [...KINDS, ...WASM_KINDS]);
+const GPU_KINDS = ['int4', 'int2', 'ternary', 'binary', 'bcsr 4x1 10%', 'nm', 'csrInt8 1 10%', 'csrCodebook 16 10%'];
+const kindsOf = (device: string) => [...KINDS, ...(device === 'webgpu' ? GPU_KINDS : WASM_KINDS)];
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -111,7 +112,7 @@ const offers: Record<string, Offer> = {
     'wasm B': { device: await wasm({ module: 'B' }), variants: wasmVariants },
   }),
   'wasm C': { device: await wasm({ module: 'C' }), variants: wasmVariants },
-  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups']), variants: webgpuVariants },
+  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups', 'subgroup_id']), variants: webgpuVariants },
 };
 
 /** By device and kind of weights: the row for each of PROBLEMS, in order. */
@@ -559,7 +560,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
   },
   webgpu: {
     dense: [
-      'dense_gemv_1x4_wgsl',
+      'dense_gemv_1x4_sg_wgsl',
       'dense_gemv_4x4_wgsl',
       'dense_gemm_32x32_k32_wgsl',
       'dense_gemv_1x4_wgsl',
@@ -595,7 +596,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csr_gemv_1x4_wgsl',
     ],
     int8: [
-      'int8_gemv_1x4_dot4',
+      'int8_gemv_1x4_sg_dot4',
       'int8_gemv_4x4_dot4',
       'int8_gemm_32x32_k32_dot4',
       'int8_gemv_1x4_dot4',
@@ -629,6 +630,78 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_gemm_32x32_k32_popcount',
       'xnor_gemm_32x32_k32_popcount',
       'xnor_direct_1x1_popcount',
+    ],
+    int4: [
+      'int4_gemv_1x4_dot4',
+      'int4_gemv_4x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemv_1x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_direct_1x1_dot4',
+    ],
+    int2: [
+      'int2_gemv_1x4_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_direct_1x1_dot4',
+    ],
+    ternary: [
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_direct_1x1_dot4',
+    ],
+    binary: [
+      'binary_gemv_1x4_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_direct_1x1_dot4',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+    ],
+    nm: [
+      'nm_gemv_1x4_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+    ],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
     ],
   },
 };

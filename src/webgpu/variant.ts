@@ -19,6 +19,8 @@ export interface Stage {
   label: string;
   /** Text of the WGSL file. */
   source: string;
+  /** WGSL extensions, such as `subgroups`: the first lines of the text. */
+  enables?: readonly string[];
   /** Texts of the shared WGSL files that it relies on. */
   snippets?: readonly string[];
   consts?: Consts;
@@ -54,12 +56,13 @@ function literal(value: number | boolean | readonly number[] | F32Const, place: 
 }
 
 /** The text that the GPU compiles, and the key of its pipeline. */
-export function shaderText({ label, source, snippets = [], consts = {} }: Stage): string {
+export function shaderText({ label, source, enables = [], snippets = [], consts = {} }: Stage): string {
+  const extensions = enables.map((name) => `enable ${name};\n`);
   const lines = Object.entries(consts).map(([name, value]) => {
     const [type, text] = literal(value, `${label}: ${name}`);
     return `const ${name}: ${type} = ${text};\n`;
   });
-  return [lines.join(''), ...snippets, source].join('\n');
+  return [[...extensions, ...lines].join(''), ...snippets, source].join('\n');
 }
 
 /** A buffer that a shader declares. */
