@@ -148,10 +148,10 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 2%': [
       'csr_gemv_1x1',
       'csr_spmm_4x1',
-      'csr_spmm_16x1',
-      'csr_spmm_16x1',
       'csr_spmm_32x1',
       'csr_spmm_16x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
       'csr_spmm_32x1',
     ],
     int8: [
@@ -251,7 +251,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_16x1',
       'csrCodebook16_spmm_32x1',
-      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_32x1',
     ],
     'csrCodebook 256 10%': [
@@ -260,7 +260,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_16x1',
       'csrCodebook256_spmm_32x1',
-      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_32x1',
     ],
   },
@@ -295,10 +295,10 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 2%': [
       'csr_gemv_1x1',
       'csr_spmm_4x1',
-      'csr_spmm_16x1',
-      'csr_spmm_16x1',
       'csr_spmm_32x1',
       'csr_spmm_16x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
       'csr_spmm_32x1',
     ],
     int8: [
@@ -398,7 +398,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_16x1',
       'csrCodebook16_spmm_32x1',
-      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_32x1',
     ],
     'csrCodebook 256 10%': [
@@ -407,7 +407,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_16x1',
       'csrCodebook256_spmm_32x1',
-      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_32x1',
     ],
   },
@@ -442,10 +442,10 @@ const PINNED: Record<string, Record<string, string[]>> = {
     'csr 2%': [
       'csr_gemv_1x1',
       'csr_spmm_4x1',
-      'csr_spmm_16x1',
-      'csr_spmm_16x1',
       'csr_spmm_32x1',
       'csr_spmm_16x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
       'csr_spmm_32x1',
     ],
     int8: [
@@ -545,7 +545,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_16x1',
       'csrCodebook16_spmm_32x1',
-      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_32x1',
     ],
     'csrCodebook 256 10%': [
@@ -554,7 +554,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_16x1',
       'csrCodebook256_spmm_32x1',
-      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
       'csrCodebook256_spmm_32x1',
     ],
   },

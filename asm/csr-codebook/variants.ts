@@ -53,7 +53,7 @@ const rows = (entries: 16 | 256) => {
       rowCost,
     });
   return [
-    make('spmm_32x1', 32, 2, 0.78, 150),
+    make('spmm_32x1', 32, 2, 0.78, 90),
     make('spmm_16x1', 16, 2, 0.72, 110),
     make('spmm_4x1', 4, 4, 0.28, 80),
     make('gemv_1x1', 1, entries === 16 ? 8 : 4, entries === 16 ? 0.11 : 0.075, 60),

@@ -31,6 +31,6 @@ export const dense = matmulRows({
   layout: rowsOfQuads,
   channels: groupChannels,
   snippets: (p) => [inputOf(p), padding, weightsRows, product],
-  operandBytes: (p) => 16 * p.groups * p.N * Math.ceil(p.K / 4),
+  rowBytes: (p) => ({ weights: 16 * Math.ceil(p.K / 4) }),
   rate: 1,
 });

@@ -167,7 +167,7 @@ export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: 
 export const finishSymmetric: readonly string[] = [rowSumSymmetric, finish];
 
 /** An arithmetic of weights that become words of four signed bytes. */
-export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'layout' | 'supports' | 'operandBytes'> {
+export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'layout' | 'supports' | 'rowBytes'> {
   /** WGSL that defines load_weights and weight_quad, and what is said of a span in Arithmetic. */
   weights(p: MatmulProblem): readonly string[];
   consts?: Arithmetic['consts'];
@@ -186,7 +186,7 @@ export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'la
 
 /** The rows of one such arithmetic. */
 export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], plain: readonly Walk[]): MatmulVariant[] {
-  const { format, name, layout, supports, operandBytes } = arithmetic;
+  const { format, name, layout, supports, rowBytes } = arithmetic;
   return [DOT4, PLAIN].flatMap(({ isa, product, rate, requires }) =>
     matmulRows(
       {
@@ -196,7 +196,7 @@ export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], pla
         requires,
         layout,
         supports,
-        operandBytes,
+        rowBytes,
         channels: wordsOf,
         rowSource: arithmetic.rowSource,
         span: arithmetic.span,
@@ -225,7 +225,7 @@ export const int8 = byteRows(
     finish: (p) => (p.weights.symmetric ? finishSymmetric : [rowSumAffine, finish]),
     before: (p) => (p.weights.symmetric ? [] : [rowSumStage(p)]),
     scratch: (p): Record<string, number> => (p.weights.symmetric ? {} : { row_sums: 4 * p.M * p.groups }),
-    operandBytes: (p) => 16 * p.groups * p.N * Math.ceil((tapsOf(p) * wordsOf(p)) / 4),
+    rowBytes: (p) => ({ weights: 16 * Math.ceil((tapsOf(p) * wordsOf(p)) / 4), facts: 16 }),
   },
   WALKS,
   FEW_WALKS,

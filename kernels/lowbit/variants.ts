@@ -148,7 +148,7 @@ function wholeRows(format: FormatName, bits: 1 | 2, layout: ByteArithmetic['layo
     layout,
     weights: () => [zeroOfRow, differences, bits === 1 ? weights1 : weights2],
     consts: (p) => ({ ZERO: 1, ROW_WORDS: rowWords(p, bits) }),
-    operandBytes: (p) => 4 * p.groups * p.N * rowWords(p, bits),
+    rowBytes: (p) => ({ weights: 4 * rowWords(p, bits), facts: 16 }),
   };
 }
 
@@ -167,7 +167,10 @@ function groupedRows(format: FormatName, bits: 2 | 4): ByteArithmetic {
     span: spanOf,
     before: (p) => (unfolds(p) ? [unfoldStage(p)] : []),
     scratch: (p): Record<string, number> => (unfolds(p) ? { unfolded: 4 * p.M * p.groups * depthOf(p) } : {}),
-    operandBytes: (p) => Math.max(4 * rowWords(p, bits), 8 * groupsOf(p)) * p.groups * p.N,
+    rowBytes(p): Record<string, number> {
+      const weights = 4 * rowWords(p, bits);
+      return groupsOf(p) > 1 ? { weights, groups: 8 * groupsOf(p) } : { weights, facts: 16 };
+    },
     // Scaling a group's sum takes the time of 2.5 products of words.
     rate(p) {
       const span = spanOf(p);

@@ -7,10 +7,11 @@
 // dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
 // columns.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, DEPTH, SPAN; THREADS.
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; THREADS.
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
@@ -38,5 +39,5 @@ fn main(
     }
     total = add_group(total, sum, zero, r, k0 / SPAN);
   }
-  output[i] = finish(total, m, r);
+  output[m * OUTPUTS + params.first + r] = finish(total, m, r);
 }

@@ -9,11 +9,12 @@
 // multiply_add, finish, and the types Element and Sum. Where columns have scales by group (GROUPED), sums become totals
 // after every SPAN columns: fold, total_at, and the type Totals.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, GROUPED, SPAN; SIDE_M, SIDE_N, THREADS = SIDE_M * SIDE_N; PER_M, PER_N; TILE_K, so that a thread
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, GROUPED, SPAN; SIDE_M, SIDE_N, THREADS = SIDE_M * SIDE_N; PER_M, PER_N; TILE_K, so that a thread
 // stages at most one 4 x 4 block of A and one of W a step; TILES_N = ceil(N / TILE_N); DEPTH.
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
@@ -129,7 +130,7 @@ fn main(
         let total = total_at(&totals, &sums, (i * PER_N + j) * 4u + part);
         for (var c = 0u; c < 4u; c++) {
           if (n + c < N) {
-            output[(m * GROUPS + group) * N + n + c] = finish(total[c], m, group * N + n + c);
+            output[m * OUTPUTS + params.first + group * N + n + c] = finish(total[c], m, group * N + n + c);
           }
         }
       }

@@ -7,10 +7,11 @@
 // dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
 // columns.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, DEPTH, SPAN; MR, NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(N / NR).
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; MR, NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(N / NR).
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
@@ -69,7 +70,7 @@ fn main(
   if (lane % LANES == 0u && n < N) {
     for (var i = 0u; i < MR; i++) {
       if (m0 + i < params.M) {
-        output[((m0 + i) * GROUPS + group) * N + n] = finish(partial[i * THREADS + lane], m0 + i, r);
+        output[(m0 + i) * OUTPUTS + params.first + r] = finish(partial[i * THREADS + lane], m0 + i, r);
       }
     }
   }

@@ -8,10 +8,11 @@
 // dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
 // columns.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, DEPTH, SPAN; NR, THREADS; TILES_N = ceil(N / NR).
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; NR, THREADS; TILES_N = ceil(N / NR).
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
@@ -67,6 +68,6 @@ fn main(
     for (var i = 1u; i < subgroups; i++) {
       total += partial[i * NR + lane];
     }
-    output[(m * GROUPS + group) * N + n0 + lane] = finish(total, m, group * N + n0 + lane);
+    output[m * OUTPUTS + params.first + group * N + n0 + lane] = finish(total, m, group * N + n0 + lane);
   }
 }

@@ -3,7 +3,7 @@ import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Device, Layout } from '../../src/plan/variant.js';
 import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
 import { activationConsts, activationSnippets } from './activation.js';
-import { fits, predictMs, windowConsts } from './cost.js';
+import { fits, limitsOf, predictMs, windowConsts } from './cost.js';
 import direct from './direct.wgsl';
 import foldGrouped from './fold_grouped.wgsl';
 import foldPlain from './fold_plain.wgsl';
@@ -90,8 +90,8 @@ export interface Arithmetic {
   scratch?(p: MatmulProblem): Record<string, number>;
   /** Whether the arithmetic is for these weights of its format; default: for all. */
   supports?(p: MatmulProblem): true | string;
-  /** Bytes of the largest operand. */
-  operandBytes(p: MatmulProblem): number;
+  /** Bytes that each row of W has in those operands that have rows; `bias` has 4. */
+  rowBytes(p: MatmulProblem): Record<string, number>;
   /** Multiply-adds of weights and activations relative to dense f32. */
   rate: number | ((p: MatmulProblem) => number);
 }
@@ -246,10 +246,39 @@ export function matmulBuffers(p: MatmulProblem): { input: number; output: number
   return { input: 4 * pixelsOf(p) * p.channels, output: 4 * p.M * p.N * p.groups };
 }
 
+/** Output channels that one dispatch computes, and what it binds of each operand that has rows: [offset, bytes]. */
+interface Part {
+  first: number;
+  count: number;
+  slices?: Record<string, [offset: number, bytes: number]>;
+}
+
+/**
+ * The output channels in parts whose operands the device can bind: one where it can bind them whole. undefined: there
+ * are none. Parts begin at multiples of 64 rows, so that every offset is a multiple of 256 bytes.
+ */
+function partsOf(p: MatmulProblem, device: Device, rowBytes: Record<string, number>): Part[] | undefined {
+  const rows = p.groups * p.N;
+  const sizes = { ...rowBytes, bias: 4 };
+  const largest = Math.max(...Object.values(sizes));
+  const { binding, buffer } = limitsOf(device);
+  if (rows * largest <= Math.min(binding, buffer)) return [{ first: 0, count: rows }];
+  const most = Math.floor(binding / largest / 64) * 64;
+  if (p.groups > 1 || most === 0 || rows * largest > buffer) return undefined;
+  return Array.from({ length: Math.ceil(rows / most) }, (_, i) => {
+    const first = i * most;
+    const count = Math.min(most, rows - first);
+    const slices = Object.entries(sizes).map(([name, bytes]) => [name, [first * bytes, count * bytes]]);
+    return { first, count, slices: Object.fromEntries(slices) };
+  });
+}
+
 /** The rows of one arithmetic. */
 export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] {
   const { format, name: prefix = format, isa, requires, layout, rate } = arithmetic;
   const sourceOf = (p: MatmulProblem) => arithmetic.rowSource?.(p) ?? rowSource(p, arithmetic.channels(p));
+  const operandBytes = (p: MatmulProblem) =>
+    p.groups * p.N * Object.values(arithmetic.rowBytes(p)).reduce((total, bytes) => total + bytes, 0);
   const spansOf = (p: MatmulProblem) => {
     const span = arithmetic.span?.(p);
     return span && Math.ceil(sourceOf(p).depth / span);
@@ -265,34 +294,42 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       supports(p, device) {
         const suits = arithmetic.supports?.(p) ?? true;
         if (suits !== true) return suits;
-        return fits(device, { ...matmulBuffers(p), weights: arithmetic.operandBytes(p), ...arithmetic.scratch?.(p) });
+        if (!partsOf(p, device, arithmetic.rowBytes(p))) return fits(device, { weights: operandBytes(p) });
+        return fits(device, { ...matmulBuffers(p), ...arithmetic.scratch?.(p) });
       },
-      stages(p) {
+      stages(p, device) {
         const { rows, depth, consts } = sourceOf(p);
         const span = arithmetic.span?.(p);
         const fold = walk.fold ? [span ? walk.fold.grouped : walk.fold.plain] : [];
         const sums = span ? fold : [sumsPlain, ...fold];
+        const spans = spansOf(p);
+        const parts = partsOf(p, device, arithmetic.rowBytes(p)) ?? [];
         return [
           ...(arithmetic.before?.(p) ?? []),
-          {
-            label: name,
-            source: walk.source,
-            enables: walk.enables,
-            snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p)],
-            consts: {
-              N: p.N,
-              ...consts,
-              QUADS: Math.ceil(depth / 4),
-              GROUPED: span !== undefined,
-              SPAN: span ?? 4,
-              THREADS: walk.threads,
-              ...walk.consts(p, spansOf(p)),
-              ...arithmetic.consts?.(p),
-              ...activationConsts(p),
-            },
-            params: [p.M],
-            workgroups: walk.workgroups(p, spansOf(p)),
-          },
+          ...parts.map(({ first, count, slices }): Stage => {
+            const part = { ...p, N: count / p.groups };
+            return {
+              label: name,
+              source: walk.source,
+              enables: walk.enables,
+              snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p)],
+              consts: {
+                OUTPUTS: p.groups * p.N,
+                N: part.N,
+                ...consts,
+                QUADS: Math.ceil(depth / 4),
+                GROUPED: span !== undefined,
+                SPAN: span ?? 4,
+                THREADS: walk.threads,
+                ...walk.consts(part, spans),
+                ...arithmetic.consts?.(p),
+                ...activationConsts(p),
+              },
+              params: [p.M, first],
+              slices,
+              workgroups: walk.workgroups(part, spans),
+            };
+          }),
         ];
       },
       scratch: arithmetic.scratch,
@@ -306,7 +343,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
             (typeof walk.efficiency === 'number' ? walk.efficiency : walk.efficiency(device)) *
             (typeof rate === 'number' ? rate : rate(p)),
           threads: walk.workgroups(p, spans) * walk.threads,
-          bytes: input + output + arithmetic.operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
+          bytes: input + output + operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
           dispatches: before + 1,
         });
       },

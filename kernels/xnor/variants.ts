@@ -57,7 +57,7 @@ export const xnor = matmulRows(
       },
     ],
     scratch: (p) => ({ words: 4 * pixelWords(p) }),
-    operandBytes: (p) => 16 * p.groups * p.N * Math.ceil((tapsOf(p) * wordsOf(p)) / 4),
+    rowBytes: (p) => ({ weights: 16 * Math.ceil((tapsOf(p) * wordsOf(p)) / 4), scale: 4 }),
     rate: 4,
   },
   MAIN_WALKS,

@@ -9,7 +9,7 @@ import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
 import { USAGE, WebgpuBuffer, WebgpuMemory } from './memory.js';
 import { type Pipeline, PipelineCache } from './pipelines.js';
 import { Timer } from './timer.js';
-import { foldGrid, type WebgpuVariant } from './variant.js';
+import { foldGrid, type Stage, type WebgpuVariant } from './variant.js';
 
 /** Operands as buffers, by the names that shaders declare. */
 class WebgpuOperands implements Operands {
@@ -31,6 +31,7 @@ class WebgpuOperands implements Operands {
 interface Dispatch extends Pipeline {
   label: string;
   params: WebgpuBuffer | undefined;
+  slices: Stage['slices'];
   grid: [x: number, y: number];
   /** The last bind group and what it binds: a run with the same buffers makes none. */
   bound?: { buffers: GPUBuffer[]; sizes: number[]; group: GPUBindGroup };
@@ -226,7 +227,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
     if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
-    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem);
+    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;
@@ -237,9 +238,10 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     }
     this.#requireAlive();
     const limit = this.#gpu.limits.maxComputeWorkgroupsPerDimension;
-    const dispatches = stages.map(({ label, params, workgroups }, i) => ({
+    const dispatches = stages.map(({ label, params, slices, workgroups }, i) => ({
       ...pipelines[i],
       label,
+      slices,
       grid: foldGrid(workgroups, limit),
       params: params && this.memory.upload(new Uint32Array(params), USAGE.uniform, `${variant.name} params`),
     }));
@@ -371,10 +373,12 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     const group = this.#gpu.createBindGroup({
       label: dispatch.label,
       layout: dispatch.layout,
-      entries: dispatch.bindings.map(({ index }, i) => ({
-        binding: index,
-        resource: { buffer: buffers[i].gpu, size: buffers[i].bytes },
-      })),
+      entries: dispatch.bindings.map(({ index, name }, i) => {
+        const { gpu, bytes } = buffers[i];
+        const [offset, size] = dispatch.slices?.[name] ?? [0, bytes];
+        // Whole vectors, as everywhere: buffers are a multiple of 16 bytes long.
+        return { binding: index, resource: { buffer: gpu, offset, size: Math.ceil(size / 16) * 16 } };
+      }),
     });
     dispatch.bound = { buffers: buffers.map(({ gpu }) => gpu), sizes: buffers.map(({ bytes }) => bytes), group };
     return group;

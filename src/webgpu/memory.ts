@@ -80,8 +80,9 @@ export class WebgpuMemory {
 
   /** A buffer that holds `data`, of its exact size. */
   upload(data: ArrayBufferView, usage: number, label: string): WebgpuBuffer {
-    const size = this.#checkSize(data.byteLength, label);
     const { device } = this;
+    // A kernel may bind parts of it.
+    const size = this.#checkSize(data.byteLength, label, device.limits.maxBufferSize);
     device.pushErrorScope('out-of-memory');
     let gpu: GPUBuffer;
     try {
@@ -155,6 +156,12 @@ export class WebgpuMemory {
     return new WebgpuBuffer(gpu, bytes, label, checked, true, this);
   }
 
+  /** The largest buffer that can be bound whole. */
+  get #bindable(): number {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
+    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  }
+
   #count(gpu: GPUBuffer): void {
     this.#live.add(gpu);
     this.bytes += gpu.size;
@@ -192,10 +199,8 @@ export class WebgpuMemory {
     return this.device.popErrorScope().catch(() => null);
   }
 
-  #checkSize(bytes: number, label: string): number {
+  #checkSize(bytes: number, label: string, limit = this.#bindable): number {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
-    const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     if (!(size <= limit)) {
       throw new ThinferError({
         code: 'out-of-memory',

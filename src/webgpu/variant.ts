@@ -1,5 +1,5 @@
 import type { Problem } from '../plan/problem.js';
-import type { Layout, VariantBase } from '../plan/variant.js';
+import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
 /** A constant of type f32; plain numbers in `Consts` are u32. */
 export interface F32Const {
@@ -26,6 +26,8 @@ export interface Stage {
   consts?: Consts;
   /** u32 values of `var<uniform> params`: sizes that change from run to run without a new shader. */
   params?: readonly number[];
+  /** Parts of operands to bind instead of the whole, in bytes; offsets are multiples of 256. */
+  slices?: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
   /** Number of workgroups; the shader's workgroup index is `id.x + id.y * grid.x`, and may exceed this. */
   workgroups: number;
 }
@@ -36,7 +38,7 @@ export interface WebgpuVariant<P extends Problem = Problem> extends VariantBase<
   // biome-ignore lint/suspicious/noExplicitAny: a table holds layouts of every format
   layout?: Layout<any>;
   /** The dispatches in order. */
-  stages(p: P): Stage[];
+  stages(p: P, device: Device): Stage[];
   /** Bytes of each buffer that lives from one stage to the next. */
   scratch?(p: P): Record<string, number>;
 }
