@@ -43,7 +43,7 @@ fn main(
     zeros[i] = row_zero(min(m0 + i, params.M - 1u));
   }
   for (var k0 = lane % LANES * SPAN; k0 < DEPTH; k0 += LANES * SPAN) {
-    // Spelled out: without an initial value Dawn's SPIR-V keeps the last iteration's.
+    // Spelled out: without, compilers were seen to keep the last iteration (Dawn; naga: gfx-rs/wgpu#9489).
     var sums = array<Sum, MR>();
     for (var k = k0; k < k0 + SPAN; k += 4u) {
       let w = weight_quad(r, k);

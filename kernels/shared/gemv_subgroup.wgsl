@@ -43,7 +43,7 @@ fn main(
   let zero = row_zero(m);
   var totals: array<Total, NR>;
   for (var k0 = lane * SPAN; k0 < DEPTH; k0 += THREADS * SPAN) {
-    // Spelled out: without an initial value Dawn's SPIR-V keeps the last iteration's.
+    // Spelled out: without, compilers were seen to keep the last iteration (Dawn; naga: gfx-rs/wgpu#9489).
     var sums = array<Sum, NR>();
     for (var k = k0; k < k0 + SPAN; k += 4u) {
       let a = row_quad(row, k);
