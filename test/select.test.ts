@@ -764,6 +764,14 @@ test('gives small work to WASM and large work to a GPU', () => {
   assert.is(select(linear('dense', 512, 4096, 4096), both).device.backend, 'webgpu');
 });
 
+test('gives large work the tiles that suit the GPU', () => {
+  const { device, variants } = offers.webgpu;
+  const p = linear('dense', 2048, 2048, 512);
+  const tileOn = (label: string) => select(p, [{ device: { ...device, label }, variants }]).variant.name;
+  assert.is(tileOn('nvidia hopper'), 'dense_gemm_128x64_k16_wgsl');
+  assert.is(tileOn('intel gen-12lp'), 'dense_gemm_32x64_k16_wgsl');
+});
+
 test('takes a row by name, wherever it can run', () => {
   for (const offer of table) {
     for (const p of everyProblem) {
