@@ -15,9 +15,14 @@ export * from './codebook/codebook';
 export { xnor_binarize, xnor_bgemm_4x32_lut } from './xnor/xnor';
 export { max_pool2d, average_pool2d } from './pool/pool';
 export { activation, activate_output } from './activation/activation';
-export { add, sub, mul, div } from './elementwise/elementwise';
+export { binary } from './elementwise/elementwise';
 export { softmax } from './softmax/softmax';
-export { transpose } from './transpose/transpose';
+export { copy } from './copy/copy';
+export { gather } from './gather/gather';
+export { resample } from './resample/resample';
+export { reduce } from './reduce/reduce';
+export { normalize } from './normalize/normalize';
+export { batch_matmul } from './batch_matmul/batch_matmul';
 
 /** First byte that the host may use. */
 export function heap_base(): usize {

@@ -3,16 +3,17 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { csr } from '../src/formats/index.js';
-import { MAX_PLANS, Model, type ModelOptions } from '../src/graph/executor.js';
 import { composeClamp, type Graph, isLayer, type LayerNode } from '../src/graph/ir.js';
 import { type Lifetime, planMemory } from '../src/graph/memory.js';
+import { MAX_PLANS, Model, type ModelOptions } from '../src/graph/model.js';
 import { packGraph } from '../src/graph/pack.js';
 import { fuseActivation } from '../src/graph/passes/activation.js';
 import { foldBatchNorm, lowerBatchNorm } from '../src/graph/passes/batchnorm.js';
 import { foldBias } from '../src/graph/passes/bias.js';
+import { findActivations, findNormalizations, foldAffine } from '../src/graph/passes/composites.js';
 import { foldConstants } from '../src/graph/passes/constants.js';
 import { optimize, PASSES } from '../src/graph/passes/index.js';
-import { foldFlatten, sinkTransposes, toNhwc, transposeToReshape } from '../src/graph/passes/layout.js';
+import { foldFlatten, fuseTransposes, sinkTransposes, toNhwc, transposeToReshape } from '../src/graph/passes/layout.js';
 import { removeDead } from '../src/graph/passes/rewrite.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { Tensor } from '../src/tensor.js';
@@ -50,6 +51,18 @@ class Net {
     const name = `c${this.#count++}`;
     const length = dims.reduce((a, b) => a * b, 1);
     this.writer.floats(name, dims, normals(this.random, length, scale));
+    return name;
+  }
+
+  ints(data: number[]): string {
+    const name = `c${this.#count++}`;
+    this.writer.ints(name, data);
+    return name;
+  }
+
+  numbers(data: number[], dims = [data.length]): string {
+    const name = `c${this.#count++}`;
+    this.writer.floats(name, dims, data);
     return name;
   }
 
@@ -233,6 +246,250 @@ passes('fuseActivation fuses Relu and Clip into what comes before', () => {
   assert.equal(composeClamp([0, 1], [2, 3]), [2, 2]);
 });
 
+passes('foldBias folds products and quotients by a constant a channel', () => {
+  const net = new Net(image).conv(4);
+  checkPass(
+    net
+      .op('Mul', [net.floats([4, 1, 1])])
+      .op('Add', [net.floats([1])])
+      .op('Div', [net.floats([1])]),
+    foldBias,
+    'conv2d',
+  );
+  const zero = new Net(image).conv(2);
+  zero.writer.floats('zero', [1], [0]);
+  assert.is(ops(foldBias(zero.op('Div', ['zero']).graph())), 'conv2d div');
+});
+
+passes('fuseActivation fuses functions that can end a layer, once', () => {
+  checkPass(new Net(image).conv(4).op('Sigmoid').op('Relu'), fuseActivation, 'conv2d');
+  checkPass(new Net(image).conv(4).op('HardSwish').op('Tanh'), fuseActivation, 'conv2d activation');
+  checkPass(new Net(image).conv(4).op('Relu').op('Tanh'), fuseActivation, 'conv2d activation');
+  checkPass(new Net(image).conv(4).op('Exp').op('Relu'), fuseActivation, 'conv2d activation');
+});
+
+/** f(x) as several operators, each reading results of others by the names a, b, ... in order; x is the net's last value. */
+function composed(net: Net, lines: [type: string, inputs: string[]][], numbers: Record<string, number> = {}): Net {
+  const names = new Map([['x', net.last]]);
+  for (const [name, value] of Object.entries(numbers)) names.set(name, net.numbers([value], []));
+  for (const [i, [type, inputs]] of lines.entries()) {
+    const [first, ...rest] = inputs.map((name) => names.get(name)!);
+    net.last = first;
+    net.op(type, rest);
+    names.set(String.fromCharCode(97 + i), net.last);
+  }
+  return net;
+}
+
+const gelu = { r: Math.SQRT2, i: Math.SQRT1_2, one: 1, half: 0.5, two: 2 };
+const tanh = { c: 0.044715, s: Math.sqrt(2 / Math.PI), one: 1, half: 0.5, three: 3 };
+const hard = { three: 3, six: 6, sixth: 1 / 6, half: 0.5 };
+
+/** Spellings of functions that models have, with the numbers they use. */
+const SPELLINGS: [f: string, lines: [string, string[]][], numbers: Record<string, number>][] = [
+  [
+    'silu',
+    [
+      ['Sigmoid', ['x']],
+      ['Mul', ['x', 'a']],
+    ],
+    {},
+  ],
+  [
+    'silu',
+    [
+      ['Sigmoid', ['x']],
+      ['Mul', ['a', 'x']],
+    ],
+    {},
+  ],
+  [
+    'gelu',
+    [
+      ['Div', ['x', 'r']],
+      ['Erf', ['a']],
+      ['Add', ['b', 'one']],
+      ['Mul', ['x', 'c']],
+      ['Mul', ['d', 'half']],
+    ],
+    gelu,
+  ],
+  [
+    'gelu',
+    [
+      ['Mul', ['x', 'half']],
+      ['Mul', ['x', 'i']],
+      ['Erf', ['b']],
+      ['Add', ['one', 'c']],
+      ['Mul', ['a', 'd']],
+    ],
+    gelu,
+  ],
+  [
+    'gelu',
+    [
+      ['Div', ['x', 'r']],
+      ['Erf', ['a']],
+      ['Add', ['b', 'one']],
+      ['Mul', ['half', 'c']],
+      ['Mul', ['x', 'd']],
+    ],
+    gelu,
+  ],
+  [
+    'geluTanh',
+    [
+      ['Pow', ['x', 'three']],
+      ['Mul', ['a', 'c']],
+      ['Add', ['x', 'b']],
+      ['Mul', ['c_', 's']],
+      ['Tanh', ['d']],
+      ['Add', ['e', 'one']],
+      ['Mul', ['x', 'half']],
+      ['Mul', ['g', 'f']],
+    ],
+    tanh,
+  ],
+  [
+    'hardSwish',
+    [
+      ['Add', ['x', 'three']],
+      ['Clip', ['a', 'zero', 'six']],
+      ['Mul', ['x', 'b']],
+      ['Div', ['c', 'six']],
+    ],
+    { ...hard, zero: 0 },
+  ],
+  [
+    'hardSwish',
+    [
+      ['Add', ['x', 'three']],
+      ['Clip', ['a', 'zero', 'six']],
+      ['Div', ['b', 'six']],
+      ['Mul', ['x', 'c']],
+    ],
+    { ...hard, zero: 0 },
+  ],
+  [
+    'hardSwish',
+    [
+      ['Mul', ['x', 'sixth']],
+      ['Add', ['a', 'half']],
+      ['Clip', ['b', 'zero', 'one']],
+      ['Mul', ['x', 'c']],
+    ],
+    { ...hard, zero: 0, one: 1 },
+  ],
+];
+
+passes('findActivations finds functions that were taken apart, and they end the layer', () => {
+  for (const [f, lines, numbers] of SPELLINGS) {
+    // A number and a result may not share a name.
+    const spelt = lines.map(([type, inputs]): [string, string[]] => [
+      type,
+      inputs.map((name) => (name === 'c_' ? 'c' : name)),
+    ]);
+    const renamed = Object.fromEntries(
+      Object.entries(numbers).map(([name, value]) => [name === 'c' ? 'cubic' : name, value]),
+    );
+    if (f === 'geluTanh') spelt[1] = ['Mul', ['a', 'cubic']];
+    const bare = checkPass(composed(new Net(image), spelt, renamed), findActivations, 'activation');
+    assert.is((bare.nodes[0] as { nonlinearity?: string }).nonlinearity, f);
+    const layer = checkPass(composed(new Net(image).conv(4), spelt, renamed), optimize, 'transpose conv2d transpose');
+    assert.is((layer.nodes[1] as LayerNode).nonlinearity, f);
+  }
+});
+
+passes('findActivations leaves what only looks alike', () => {
+  checkPass(
+    composed(new Net(image), [
+      ['Sigmoid', ['x']],
+      ['Tanh', ['x']],
+      ['Mul', ['a', 'b']],
+    ]),
+    findActivations,
+    'activation activation mul',
+  );
+  const wrong = { ...gelu, r: 1.5 };
+  const lines: [string, string[]][] = [
+    ['Div', ['x', 'r']],
+    ['Erf', ['a']],
+    ['Add', ['b', 'one']],
+    ['Mul', ['x', 'c']],
+    ['Mul', ['d', 'half']],
+  ];
+  checkPass(composed(new Net(image), lines, wrong), findActivations, 'div activation add mul mul');
+});
+
+passes('findNormalizations and foldAffine find layer normalisation', () => {
+  const spell = (spelling: 'div' | 'reciprocal' | 'rms'): Net => {
+    const net = new Net(['N', 5, 7]);
+    const x = net.last;
+    const [epsilon, two] = [net.numbers([1e-3], []), net.numbers([2], [])];
+    const mean = () => net.op('ReduceMean', [], { axes: [-1] });
+    if (spelling !== 'rms') {
+      const average = mean().last;
+      net.last = x;
+      net.op('Sub', [average]);
+    }
+    const d = net.last;
+    net.op('Pow', [two]);
+    const root = mean().op('Add', [epsilon]).op('Sqrt').last;
+    if (spelling !== 'div') return net.op('Reciprocal').op('Mul', [d]);
+    net.last = d;
+    return net.op('Div', [root]);
+  };
+  for (const spelling of ['div', 'reciprocal', 'rms'] as const) {
+    const { nodes } = checkPass(spell(spelling), findNormalizations, 'normalize');
+    assert.is((nodes[0] as { center?: boolean }).center, spelling !== 'rms');
+    const affine = spell(spelling);
+    affine.op('Mul', [affine.floats([7])]).op('Add', [affine.floats([1, 7])]);
+    checkPass(affine, (graph) => foldAffine(findNormalizations(graph)), 'normalize');
+  }
+});
+
+passes('foldAffine leaves what is no row', () => {
+  const net = new Net(['N', 5, 5], 1, 17);
+  net.op('LayerNormalization', [net.floats([5])]).op('Mul', [net.floats([5, 1])]);
+  checkPass(net, foldAffine, 'normalize mul');
+});
+
+passes('sinkTransposes passes concatenations, slices, borders, resampling and reductions', () => {
+  const chain = (before: Graph) => sinkTransposes(toNhwc(before));
+  const concat = new Net(image).conv(4);
+  const first = concat.last;
+  concat.last = 'x';
+  concat.shape = [...image];
+  concat.conv(4).op('Concat', [first], { axis: 1 });
+  concat.shape = ['N', 8, 6, 5];
+  checkPass(concat.conv(2), chain, 'transpose conv2d transpose conv2d concat conv2d transpose');
+  const net = new Net(image).conv(4);
+  net.writer
+    .ints('pads', [0, 0, 1, 2, 0, 0, 0, 1])
+    .ints('from', [1])
+    .ints('to', [3])
+    .ints('one', [1])
+    .floats('scales', [4], [1, 1, 2, 2]);
+  net
+    .op('Pad', ['pads'], { mode: 'edge' })
+    .op('Slice', ['from', 'to', 'one'])
+    .op('Resize', ['', 'scales'])
+    .op('Sigmoid');
+  net.op('ReduceMean', [], { axes: [2, 3] });
+  checkPass(net, chain, 'transpose conv2d pad slice resample resample activation reduce transpose');
+});
+
+passes('fuseTransposes lets products read through transposes', () => {
+  const net = new Net(['N', 5, 2, 7]);
+  net.op('Transpose', [], { perm: [0, 2, 1, 3] });
+  const queries = net.last;
+  net.last = 'x';
+  net.op('Transpose', [], { perm: [0, 2, 3, 1] });
+  const keys = net.last;
+  net.last = queries;
+  checkPass(net.op('MatMul', [keys]), fuseTransposes, 'batchMatmul');
+});
+
 passes('fuseActivation keeps a value that is an output', () => {
   const net = new Net(image).conv(4);
   net.writer.output(net.last);
@@ -335,6 +592,16 @@ const steps = fc.array(
     'softmax',
     'transpose',
     'flip',
+    'gelu',
+    'norm',
+    'instance',
+    'pad',
+    'slice',
+    'upsample',
+    'concat',
+    'squeeze',
+    'attention',
+    'shuffle',
   ),
   { minLength: 1, maxLength: 10 },
 );
@@ -362,6 +629,39 @@ function randomNet(kinds: readonly string[], head: boolean, seed: number, opset:
     } else if (kind === 'flip') {
       net.op('Transpose', [], { perm: [0, 2, 1, 3] });
       net.shape = [net.shape[0], height, channels, width];
+    } else if (kind === 'gelu') {
+      composed(net, SPELLINGS[2][1], gelu);
+    } else if (kind === 'norm') {
+      net.op('ReduceMean', [], { axes: [-1, -2] }).op('Tanh');
+      net.shape = [net.shape[0], channels, 1, 1];
+    } else if (kind === 'instance') {
+      net.op('InstanceNormalization', [net.floats([channels]), net.floats([channels])]);
+    } else if (kind === 'pad') {
+      const pads = net.ints([0, 0, 0, 1, 0, 0, 1, 0]);
+      net.op('Pad', seed % 2 ? [pads] : [pads, net.floats([])], { mode: seed % 2 ? 'edge' : 'constant' });
+      net.shape = [net.shape[0], channels, height + 1, width + 1];
+    } else if (kind === 'slice') {
+      net.op('Slice', [net.ints([0, -1]), net.ints([1, -100]), net.ints([1, 3]), net.ints([1, -2])]);
+      net.shape = [net.shape[0], 1, height, Math.ceil(width / 2)];
+    } else if (kind === 'upsample' && height < 20) {
+      net.op('Resize', ['', net.numbers([1, 1, 2, 1.5])], { mode: seed % 2 ? 'nearest' : 'linear' });
+      net.shape = [net.shape[0], channels, height * 2, Math.floor(width * 1.5)];
+    } else if (kind === 'concat' && channels < 20) {
+      const [before] = [net.last];
+      net.op('Sigmoid').op('Concat', [before], { axis: 1 });
+      net.shape = [net.shape[0], 2 * channels, height, width];
+    } else if (kind === 'squeeze') {
+      const before = net.last;
+      net.op('GlobalAveragePool').op('HardSigmoid').op('Mul', [before]);
+    } else if (kind === 'attention') {
+      const before = net.last;
+      net.op('Transpose', [], { perm: [0, 1, 3, 2] });
+      const keys = net.last;
+      net.last = before;
+      net.op('MatMul', [keys]).op('Softmax', [], { axis: -1 }).op('MatMul', [before]);
+    } else if (kind === 'shuffle' && channels % 4 === 0) {
+      net.op('DepthToSpace', [], { blocksize: 2 });
+      net.shape = [net.shape[0], channels / 4, height * 2, width * 2];
     } else if (kind === 'skip') {
       if (skip.shape.join() === net.shape.join() && skip.name !== net.last) net.op('Add', [skip.name]);
       skip = { name: net.last, shape: [...net.shape] };

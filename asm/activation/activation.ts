@@ -1,8 +1,9 @@
 import { exp } from '../shared/exp';
 import { Job, MatmulJob } from '../shared/job';
+import { log } from '../shared/log';
 import { clamp, madd, storeTail } from '../shared/simd';
 
-// C = clamp(f(A)). Tiles are blocks of 4096 floats. f by its number in src/plan/problem.ts.
+// C = clamp(f(A)). Tiles are blocks of 4096 floats. f by its number in UNARY of src/plan/problem.ts.
 
 const BLOCK: u32 = 4096;
 
@@ -20,12 +21,12 @@ function sigmoid(x: v128): v128 {
   return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
-/** 1 + erf(x / sqrt 2), to within 2e-7: Abramowitz and Stegun 1964, 7.1.26. */
+/** 1 + erf x, to within 2e-7: Abramowitz and Stegun 1964, 7.1.26. */
 // @ts-ignore: decorator
 @inline
 function onePlusErf(x: v128): v128 {
   const one = f32x4.splat(1);
-  const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
+  const z = f32x4.abs(x);
   const t = f32x4.div(one, madd(z, f32x4.splat(0.3275911), one));
   let p = f32x4.splat(1.061405429);
   p = madd(p, t, f32x4.splat(-1.453152027));
@@ -47,11 +48,30 @@ function apply(x: v128, nonlinearity: u32): v128 {
     // x min(max(x / 6 + 1 / 2, 0), 1)
     case 3: return f32x4.mul(x, clamp(madd(x, f32x4.splat(1.0 / 6), f32x4.splat(0.5)), f32x4.splat(0), f32x4.splat(1)));
     case 4: return f32x4.mul(x, sigmoid(x));
-    case 5: return f32x4.mul(f32x4.mul(x, f32x4.splat(0.5)), onePlusErf(x));
+    case 5: return f32x4.mul(f32x4.mul(x, f32x4.splat(0.5)), onePlusErf(f32x4.mul(x, f32x4.splat(0.70710678))));
     // sqrt(2 / pi) (x + 0.044715 x^3), doubled
     case 6: {
       const u = madd(f32x4.mul(x, f32x4.mul(x, x)), f32x4.splat(0.0713548163), f32x4.mul(x, f32x4.splat(1.5957691216)));
       return f32x4.mul(x, sigmoid(u));
+    }
+    case 7: return exp(x);
+    case 8: return log(x);
+    case 9: return f32x4.sqrt(x);
+    case 10: return f32x4.div(f32x4.splat(1), x);
+    case 11: return f32x4.abs(x);
+    case 12: return f32x4.sub(onePlusErf(x), f32x4.splat(1));
+    case 13: return v128.bitselect(f32x4.sub(exp(x), f32x4.splat(1)), x, f32x4.lt(x, f32x4.splat(0)));
+    // max(x, 0) + log(1 + e^-|x|)
+    case 14: {
+      const tail = log(f32x4.add(f32x4.splat(1), exp(f32x4.neg(f32x4.abs(x)))));
+      return f32x4.add(f32x4.max(x, f32x4.splat(0)), tail);
+    }
+    case 15: return f32x4.floor(x);
+    case 16: return f32x4.ceil(x);
+    case 17: return f32x4.nearest(x);
+    case 18: {
+      const zero = f32x4.splat(0), one = f32x4.splat(1);
+      return f32x4.sub(v128.and(f32x4.gt(x, zero), one), v128.and(f32x4.lt(x, zero), one));
     }
     default: return x;
   }
@@ -79,6 +99,18 @@ function activate(from: usize, to: usize, past: usize, low: f32, high: f32, nonl
     case 4: run(from, to, past, low, high, 4); break;
     case 5: run(from, to, past, low, high, 5); break;
     case 6: run(from, to, past, low, high, 6); break;
+    case 7: run(from, to, past, low, high, 7); break;
+    case 8: run(from, to, past, low, high, 8); break;
+    case 9: run(from, to, past, low, high, 9); break;
+    case 10: run(from, to, past, low, high, 10); break;
+    case 11: run(from, to, past, low, high, 11); break;
+    case 12: run(from, to, past, low, high, 12); break;
+    case 13: run(from, to, past, low, high, 13); break;
+    case 14: run(from, to, past, low, high, 14); break;
+    case 15: run(from, to, past, low, high, 15); break;
+    case 16: run(from, to, past, low, high, 16); break;
+    case 17: run(from, to, past, low, high, 17); break;
+    case 18: run(from, to, past, low, high, 18); break;
     default: run(from, to, past, low, high, 0);
   }
 }

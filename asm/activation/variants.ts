@@ -1,4 +1,4 @@
-import { type ActivationProblem, NONLINEARITIES } from '../../src/plan/problem.js';
+import { type ActivationProblem, UNARY } from '../../src/plan/problem.js';
 import { ACTIVATION_BLOCK, predictMs, row } from '../../src/wasm/variant.js';
 
 export const activation = [
@@ -7,7 +7,7 @@ export const activation = [
     ops: ['activation'],
     stages: [{ export: 'activation', tiles: (p) => Math.ceil(p.size / ACTIVATION_BLOCK) }],
     clamp: (p) => p.clamp,
-    params: (p) => [p.size, p.nonlinearity ? 1 + NONLINEARITIES.indexOf(p.nonlinearity) : 0],
+    params: (p) => [p.size, p.nonlinearity ? 1 + UNARY.indexOf(p.nonlinearity) : 0],
     cost: (p, device) => predictMs(device, p.size * (p.nonlinearity ? 20 : 1), 0.5, p.size * 8),
   }),
 ];

@@ -1,4 +1,4 @@
-import type { BinaryProblem } from '../../src/plan/problem.js';
+import { BINARY, type BinaryProblem } from '../../src/plan/problem.js';
 import { mergeDims, product, type StridedDims } from '../../src/plan/strides.js';
 import { predictMs, row } from '../../src/wasm/variant.js';
 
@@ -18,21 +18,21 @@ const binary = (op: BinaryProblem['op']) =>
     name: `${op}_f32`,
     ops: [op],
     supports: (p) => rowOf(merged(p)).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: op, tiles: (p) => product(rowOf(merged(p)).dims.slice(0, -1)) }],
+    stages: [{ export: 'binary', tiles: (p) => product(rowOf(merged(p)).dims.slice(0, -1)) }],
     clamp: (p) => p.clamp,
     params(p) {
       const {
         dims,
         strides: [a, b],
       } = rowOf(merged(p));
-      const params = [dims.at(-1)!, a.at(-1)!, b.at(-1)!];
+      const params = [BINARY.indexOf(p.op), dims.at(-1)!, a.at(-1)!, b.at(-1)!];
       for (let i = 0; i < OUTER; i++) {
         const d = dims.length - 1 - OUTER + i;
         params.push(...(d < 0 ? [1, 0, 0] : [dims[d], a[d], b[d]]));
       }
       return params;
     },
-    cost: (p, device) => predictMs(device, product(p.dims) * 2, 0.5, product(p.dims) * 12),
+    cost: (p, device) => predictMs(device, product(p.dims) * (op === 'pow' ? 30 : 2), 0.5, product(p.dims) * 12),
   });
 
-export const elementwise = (['add', 'sub', 'mul', 'div'] as const).map(binary);
+export const elementwise = BINARY.map(binary);

@@ -23,7 +23,7 @@ function finish(c: v128, bias: v128, low: v128, high: v128): v128 {
 }
 
 /** One MR x 8 tile of C. `rows` and `cols` are how many of it exist. */
-function tileMx8(
+export function tileMx8(
   a: usize, b: usize, K: u32, bias: usize, low: f32, high: f32, to: usize, rowBytes: usize, rows: u32, cols: u32,
 ): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00;

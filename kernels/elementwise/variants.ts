@@ -1,14 +1,9 @@
-import type { BinaryProblem } from '../../src/plan/problem.js';
+import { BINARY, type BinaryProblem } from '../../src/plan/problem.js';
 import type { WebgpuVariant } from '../../src/webgpu/variant.js';
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs } from '../shared/cost.js';
-import add from './add.wgsl';
 import binaryShader from './binary.wgsl';
-import div from './div.wgsl';
-import mul from './mul.wgsl';
-import sub from './sub.wgsl';
-
-const OPERATORS: Record<BinaryProblem['op'], string> = { add, sub, mul, div };
+import operate from './operate.wgsl';
 
 const sizeOf = ({ dims }: BinaryProblem): number => dims.reduce((product, dim) => product * dim, 1);
 
@@ -28,7 +23,7 @@ function isDense({ dims }: BinaryProblem, strides: readonly number[]): boolean {
 
 const binary: WebgpuVariant<BinaryProblem> = {
   name: 'binary_1x1_wgsl',
-  ops: ['add', 'sub', 'mul', 'div'],
+  ops: BINARY,
   supports: (p, device) =>
     fits(device, { input: 4 * reach(p, p.aStrides), input2: 4 * reach(p, p.bStrides), output: 4 * sizeOf(p) }),
   stages: (p) => {
@@ -37,8 +32,9 @@ const binary: WebgpuVariant<BinaryProblem> = {
       {
         label: 'elementwise/binary.wgsl',
         source: binaryShader,
-        snippets: [OPERATORS[p.op], ...activationSnippets(p)],
+        snippets: [operate, ...activationSnippets(p)],
         consts: {
+          OPERATOR: BINARY.indexOf(p.op),
           RANK: Math.max(p.dims.length, 1),
           // The first is not read: a batch of another size needs no other shader.
           DIMS: [1, ...p.dims.slice(1)],

@@ -3,7 +3,7 @@ import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import pc from 'picocolors';
 import { requireInteger } from '../errors.js';
-import type { Model } from '../graph/executor.js';
+import type { Model } from '../graph/model.js';
 import type { WeightsSpec } from '../graph/pack.js';
 import { loadOnnx } from '../onnx/index.js';
 import type { BackendName } from '../plan/variant.js';

@@ -1,6 +1,7 @@
 import { storedLength, type TensorData } from '../dtype.js';
 import { requireInteger, requireLength } from '../errors.js';
-import type { MatmulProblem, Nonlinearity, OutputActivation, WeightFacts } from '../plan/problem.js';
+import { UNARY_FUNCTIONS } from '../plan/functions.js';
+import type { MatmulProblem, OutputActivation, UnaryFunction, WeightFacts } from '../plan/problem.js';
 import { givenActivations } from './activations.js';
 import type { Bias, DecodedActivations, Weights } from './format.js';
 import { formatOf } from './index.js';
@@ -122,42 +123,12 @@ function integerEpilogue(
 }
 
 /** clamp(f(x)) in f64. */
-export function activate(x: number, { nonlinearity, clamp }: OutputActivation): number {
-  const y = nonlinearity ? NONLINEAR[nonlinearity](x) : x;
+export function activate(
+  x: number,
+  { nonlinearity, clamp }: { nonlinearity?: UnaryFunction; clamp: readonly [min: number, max: number] },
+): number {
+  const y = nonlinearity ? UNARY_FUNCTIONS[nonlinearity](x) : x;
   return Math.min(Math.max(y, clamp[0]), clamp[1]);
-}
-
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
-
-const NONLINEAR: Record<Nonlinearity, (x: number) => number> = {
-  sigmoid,
-  tanh: Math.tanh,
-  hardSwish: (x) => x * Math.min(Math.max(x / 6 + 0.5, 0), 1),
-  silu: (x) => x * sigmoid(x),
-  gelu: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
-  geluTanh: (x) => (x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))) / 2,
-};
-
-/** erf x: its series 2 / sqrt(pi) sum of (-1)^n x^(2 n + 1) / (n! (2 n + 1)) up to 3, 1 - erfc beyond. */
-function erf(x: number): number {
-  if (Number.isNaN(x)) return x;
-  const size = Math.abs(x);
-  if (size > 6) return Math.sign(x);
-  if (size > 3) return Math.sign(x) * (1 - erfc(size));
-  let power = x;
-  let sum = x;
-  for (let n = 1; n < 60; n++) {
-    power *= (-x * x) / n;
-    sum += power / (2 * n + 1);
-  }
-  return (2 / Math.sqrt(Math.PI)) * sum;
-}
-
-/** erfc x for x > 2: e^(-x^2) / sqrt(pi) over the continued fraction x + (1/2) / (x + (2/2) / (x + (3/2) / ...)). */
-function erfc(x: number): number {
-  let fraction = x;
-  for (let n = 60; n > 0; n--) fraction = x + n / 2 / fraction;
-  return Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction);
 }
 
 /** Where in the input the K operands of output pixel m lie, for one group of channels; -1 outside the image. */

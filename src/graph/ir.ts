@@ -1,5 +1,6 @@
 import type { Weights } from '../formats/format.js';
 import type { WindowOptions } from '../layers/geometry.js';
+import { BINARY, type BinaryOperator, type Nonlinearity, type Reduction, type UnaryFunction } from '../plan/problem.js';
 import { stridesOf } from '../plan/strides.js';
 
 /**
@@ -33,13 +34,13 @@ export const NO_CLAMP: Clamp = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINI
 export type ImageLayout = 'NCHW' | 'NHWC';
 
 interface NodeBase {
-  /** Options and reports name layers by it; unique among the layers of a graph. */
+  /** Options and reports name layers by it: unique among the layers of a graph, but for those that share weights. */
   name: string;
   inputs: readonly ValueId[];
   output: ValueId;
 }
 
-/** out = clamp(conv(image, weights) + bias); image [batch, height, width, channels] in `layout`'s order. */
+/** out = clamp(nonlinearity(conv(image, weights) + bias)); image [batch, height, width, channels] in `layout`'s order. */
 export interface Conv2dNode extends NodeBase {
   op: 'conv2d';
   layout: ImageLayout;
@@ -49,18 +50,20 @@ export interface Conv2dNode extends NodeBase {
   weights: Weights;
   /** [rows] */
   bias?: Float32Array;
+  nonlinearity?: Nonlinearity;
   clamp: Clamp;
   /** What a binary convolution (`xnor` weights) reads outside the image. */
   binaryPadding?: 'zero' | 'one';
 }
 
-/** out[..., rows] = clamp(in[..., cols] * weights[rows, cols]^T + bias). */
+/** out[..., rows] = clamp(nonlinearity(in[..., cols] * weights[rows, cols]^T + bias)). */
 export interface LinearNode extends NodeBase {
   op: 'linear';
   /** Dense until `packGraph`. */
   weights: Weights;
   /** [rows] */
   bias?: Float32Array;
+  nonlinearity?: Nonlinearity;
   clamp: Clamp;
 }
 
@@ -75,7 +78,14 @@ export interface PoolNode extends NodeBase {
 
 /** out = clamp(a op b), broadcast as in NumPy. */
 export interface BinaryNode extends NodeBase {
-  op: 'add' | 'sub' | 'mul' | 'div';
+  op: BinaryOperator;
+  clamp: Clamp;
+}
+
+/** out = clamp(nonlinearity(in)). */
+export interface ActivationNode extends NodeBase {
+  op: 'activation';
+  nonlinearity: UnaryFunction;
   clamp: Clamp;
 }
 
@@ -96,13 +106,102 @@ export interface TransposeNode extends NodeBase {
   perm: readonly number[];
 }
 
-/** One dimension of a reshape's result: a size, the product of some input dimensions, or what is left (once only). */
-export type ReshapeDim = number | 'infer' | { axes: readonly number[] };
+/**
+ * One dimension of a reshape's result: a size, the product of some input dimensions and a number, an open dimension by
+ * its name, or what is left (once only).
+ */
+export type ReshapeDim = number | 'infer' | { axes: readonly number[]; times?: number } | { name: string };
 
 /** Another shape for the same elements: no work when run. */
 export interface ReshapeNode extends NodeBase {
   op: 'reshape';
   target: readonly ReshapeDim[];
+}
+
+/** The inputs, one behind the other along an axis. */
+export interface ConcatNode extends NodeBase {
+  op: 'concat';
+  axis: number;
+}
+
+/** Every `step`-th index of an axis from `start` to before `end`, as in Python: negative ones count from the end. */
+export interface Cut {
+  axis: number;
+  start: Dim;
+  end: Dim;
+  step: number;
+}
+
+export interface SliceNode extends NodeBase {
+  op: 'slice';
+  cuts: readonly Cut[];
+}
+
+/** The input broadcast to the shape that it has together with `target`. */
+export interface ExpandNode extends NodeBase {
+  op: 'expand';
+  target: readonly Dim[];
+}
+
+/** The input `repeats[i]` times along dimension i. */
+export interface TileNode extends NodeBase {
+  op: 'tile';
+  repeats: readonly number[];
+}
+
+/** A border around the input: of a number (the second input), of the elements at the edge, or mirrored at them. */
+export interface PadNode extends NodeBase {
+  op: 'pad';
+  mode: 'constant' | 'edge' | 'reflect';
+  before: readonly number[];
+  after: readonly number[];
+}
+
+/** Rows of the first input along an axis, by the indices in the second, whose dimensions take the axis' place. */
+export interface GatherNode extends NodeBase {
+  op: 'gather';
+  axis: number;
+}
+
+/** How positions of a resampled axis are found in the input: the names are ONNX's. */
+export type Coordinates = 'half_pixel' | 'pytorch_half_pixel' | 'align_corners' | 'asymmetric' | 'tf_half_pixel_for_nn';
+
+/** One axis resampled to another size. */
+export interface ResampleNode extends NodeBase {
+  op: 'resample';
+  axis: number;
+  /** The new size, or what the old one is multiplied by (rounded down). */
+  size: Dim | { scale: number };
+  mode: 'nearest' | 'linear' | 'cubic';
+  coordinates: Coordinates;
+  /** nearest: how a position between two is rounded; ONNX's names. */
+  rounding: 'round_prefer_floor' | 'round_prefer_ceil' | 'floor' | 'ceil';
+  /** cubic: the coefficient a of the kernel. */
+  cubic: number;
+}
+
+/** A reduction over neighbouring axes, which stay as dimensions of 1. */
+export interface ReduceNode extends NodeBase {
+  op: 'reduce';
+  reduction: Reduction;
+  axes: readonly number[];
+}
+
+/**
+ * (in - mean) / sqrt(variance + epsilon) over the last `tail` dimensions together (without `center`: in / sqrt of the mean
+ * square), then times the first and plus the second row of the second input, [2, elements of the tail], if there is one.
+ */
+export interface NormalizeNode extends NodeBase {
+  op: 'normalize';
+  tail: number;
+  epsilon: number;
+  center: boolean;
+}
+
+/** a[..., M, K] * b[..., K, N], broadcast, of inputs transposed by `perms` where there are any. */
+export interface BatchMatmulNode extends NodeBase {
+  op: 'batchMatmul';
+  perms: readonly [a: readonly number[] | undefined, b: readonly number[] | undefined];
 }
 
 /** out = in * scale[c] + shift[c] along axis 1. Passes leave none of these. */
@@ -117,10 +216,21 @@ export type Node =
   | LinearNode
   | PoolNode
   | BinaryNode
+  | ActivationNode
   | ClampNode
   | SoftmaxNode
   | TransposeNode
   | ReshapeNode
+  | ConcatNode
+  | SliceNode
+  | ExpandNode
+  | TileNode
+  | PadNode
+  | GatherNode
+  | ResampleNode
+  | ReduceNode
+  | NormalizeNode
+  | BatchMatmulNode
   | BatchNormNode;
 
 /** A node with weights. */
@@ -141,7 +251,7 @@ export function isLayer(node: Node): node is LayerNode {
 }
 
 export function isBinary(node: Node): node is BinaryNode {
-  return node.op === 'add' || node.op === 'sub' || node.op === 'mul' || node.op === 'div';
+  return (BINARY as readonly string[]).includes(node.op);
 }
 
 /** Dense weights of a layer that is not packed yet: row-major [rows, cols]. */
@@ -158,6 +268,11 @@ export function composeClamp([a, b]: Clamp, [low, high]: Clamp): Clamp {
 
 export function isClamped([min, max]: Clamp): boolean {
   return min !== Number.NEGATIVE_INFINITY || max !== Number.POSITIVE_INFINITY;
+}
+
+/** True when nothing is applied to a layer's output yet. */
+export function isPlain(layer: LayerNode): boolean {
+  return layer.nonlinearity === undefined && !isClamped(layer.clamp);
 }
 
 /** Strides that walk `dims` while broadcasting it to `to`: 0 along broadcast dimensions. */

@@ -69,7 +69,10 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
   }
 }
 
-function packNode(node: Node, spec: WeightsSpec): Node {
+/** Packed weights by what they were packed from: layers that share weights share them packed. */
+type Packed = Map<Weights, Weights>;
+
+function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
   const chosen = named ?? automatic(denseValues(node), node.weights.cols);
@@ -84,7 +87,8 @@ function packNode(node: Node, spec: WeightsSpec): Node {
     });
   }
   try {
-    const weights = pack(node, chosen);
+    const weights = packed.get(node.weights) ?? pack(node, chosen);
+    packed.set(node.weights, weights);
     if (node.op !== 'conv2d' || chosen.format !== 'xnor') return { ...node, weights };
     return { ...node, weights, binaryPadding: chosen.binaryPadding ?? 'zero' };
   } catch (error) {
@@ -113,5 +117,6 @@ export function packGraph(graph: Graph, spec: WeightsSpec = 'auto'): Graph {
       });
     }
   }
-  return { ...graph, nodes: graph.nodes.map((node) => packNode(node, spec)) };
+  const packed: Packed = new Map();
+  return { ...graph, nodes: graph.nodes.map((node) => packNode(node, spec, packed)) };
 }

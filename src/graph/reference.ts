@@ -1,11 +1,24 @@
 import { activate } from '../formats/reference.js';
+import { BINARY_FUNCTIONS } from '../plan/functions.js';
 import type {
   ActivationProblem,
+  BatchMatmulProblem,
   BinaryProblem,
+  CopyProblem,
+  GatherProblem,
+  MatmulProblem,
+  NormalizeProblem,
   PoolProblem,
+  Problem,
+  ReduceProblem,
+  ResampleProblem,
   SoftmaxProblem,
   TransposeProblem,
 } from '../plan/problem.js';
+import { product, transposeAsCopy } from '../plan/strides.js';
+
+/** Constants are folded in f64 where they are integers. */
+type Floats = Float32Array | Float64Array;
 
 /*
  * The oracle of the operators without weights: plain loops in f64, never chosen for speed. The oracle of those with
@@ -41,7 +54,7 @@ function eachTap({ window, channels }: PoolProblem, pixel: number, visit: (at: n
  * - averagePool2d: the sum of the pixels inside the image, divided by the number of taps inside the padded image
  *   (countIncludePad) or inside the image, the rule of PyTorch and ONNX; 0 when that is none.
  */
-export function referencePool(problem: PoolProblem, x: Float32Array): Float64Array {
+export function referencePool(problem: PoolProblem, x: Floats): Float64Array {
   const { op, window, channels, countIncludePad } = problem;
   const pixels = window.batch * window.outHeight * window.outWidth;
   const y = new Float64Array(pixels * channels);
@@ -63,17 +76,10 @@ export function referencePool(problem: PoolProblem, x: Float32Array): Float64Arr
   return y;
 }
 
-const BINARY: Record<BinaryProblem['op'], (a: number, b: number) => number> = {
-  add: (a, b) => a + b,
-  sub: (a, b) => a - b,
-  mul: (a, b) => a * b,
-  div: (a, b) => a / b,
-};
-
 /** C = clamp(A op B), each operand read with its strides. Returns C [dims]; no dims: one element. */
-export function referenceBinary(problem: BinaryProblem, a: Float32Array, b: Float32Array): Float64Array {
+export function referenceBinary(problem: BinaryProblem, a: Floats, b: Floats): Float64Array {
   const { dims, aStrides, bStrides, clamp } = problem;
-  const operator = BINARY[problem.op];
+  const operator = BINARY_FUNCTIONS[problem.op];
   const c = new Float64Array(dims.reduce((count, dim) => count * dim, 1));
   for (let i = 0; i < c.length; i++) {
     let aAt = 0;
@@ -90,7 +96,7 @@ export function referenceBinary(problem: BinaryProblem, a: Float32Array, b: Floa
 }
 
 /** C = clamp(f(A)); NaN stays NaN. */
-export function referenceActivation({ size, ...activation }: ActivationProblem, a: Float32Array): Float64Array {
+export function referenceActivation({ size, ...activation }: ActivationProblem, a: Floats): Float64Array {
   return Float64Array.from(a.subarray(0, size), (value) => activate(value, activation));
 }
 
@@ -107,19 +113,165 @@ export function referenceSoftmax({ rows, cols }: SoftmaxProblem, a: Float32Array
   return c;
 }
 
-/** C[i[perm[0]], i[perm[1]], ...] = A[i[0], i[1], ...]: dimension d of C is dimension perm[d] of A. */
-export function referenceTranspose({ dims, perm }: TransposeProblem, a: Float32Array): Float64Array {
-  const strides = dims.map((_, d) => dims.slice(d + 1).reduce((count, dim) => count * dim, 1));
-  const outDims = perm.map((d) => dims[d]);
-  const c = new Float64Array(dims.reduce((count, dim) => count * dim, 1));
-  for (let i = 0; i < c.length; i++) {
-    let at = 0;
-    for (let d = outDims.length - 1, rest = i; d >= 0; d--) {
-      const index = rest % outDims[d];
-      rest = (rest - index) / outDims[d];
-      at += index * strides[perm[d]];
+/** Calls `visit` with the offset of each operand for every index below `dims`, the last counted fastest. */
+export function eachIndex(
+  dims: readonly number[],
+  strides: readonly (readonly number[])[],
+  visit: (offsets: readonly number[]) => void,
+): void {
+  const count = product(dims);
+  const index = new Array<number>(dims.length).fill(0);
+  const offsets = strides.map(() => 0);
+  for (let i = 0; i < count; i++) {
+    visit(offsets);
+    for (let d = dims.length - 1; d >= 0; d--) {
+      const wraps = ++index[d] === dims[d];
+      for (let s = 0; s < strides.length; s++) offsets[s] += strides[s][d] * (wraps ? 1 - dims[d] : 1);
+      if (!wraps) break;
+      index[d] = 0;
     }
-    c[i] = a[at];
+  }
+}
+
+/** Writes into C; elements may be of any type. */
+export function referenceCopy<T>(
+  { dims, from, fromStrides, to, toStrides }: CopyProblem,
+  a: ArrayLike<T>,
+  c: { [i: number]: T },
+): void {
+  eachIndex(dims, [fromStrides, toStrides], ([source, target]) => {
+    c[to + target] = a[from + source];
+  });
+}
+
+/** C[i[perm[0]], i[perm[1]], ...] = A[i[0], i[1], ...]: dimension d of C is dimension perm[d] of A. */
+export function referenceTranspose(problem: TransposeProblem, a: Floats): Float64Array {
+  const c = new Float64Array(product(problem.dims));
+  referenceCopy(transposeAsCopy(problem), a, c);
+  return c;
+}
+
+/** C[o, i, n] = A[o, B[i], n] */
+export function referenceGather({ outer, size, inner, count }: GatherProblem, a: Floats, b: Floats) {
+  return Float64Array.from({ length: outer * count * inner }, (_, at) => {
+    const index = b[Math.floor(at / inner) % count];
+    const row = Math.min(Math.max(index < 0 ? index + size : index, 0), size - 1);
+    return a[(Math.floor(at / (inner * count)) * size + row) * inner + (at % inner)];
+  });
+}
+
+/** C[o, i, n] = sum over t of weight[i, t] * A[o, index[i, t], n] */
+export function referenceResample(p: ResampleProblem, a: Floats): Float64Array {
+  return Float64Array.from({ length: p.outer * p.outSize * p.inner }, (_, at) => {
+    const i = Math.floor(at / p.inner) % p.outSize;
+    const start = Math.floor(at / (p.inner * p.outSize)) * p.inSize;
+    let sum = 0;
+    for (let t = i * p.taps; t < (i + 1) * p.taps; t++) {
+      if (p.weight[t] !== 0) sum += p.weight[t] * a[(start + p.index[t]) * p.inner + (at % p.inner)];
+    }
+    return sum;
+  });
+}
+
+/** C[o, n] = reduction over i of A[o, i, n]. Nothing at all sums to 0 and multiplies to 1. */
+export function referenceReduce({ reduction, outer, size, inner }: ReduceProblem, a: Floats): Float64Array {
+  return Float64Array.from({ length: outer * inner }, (_, at) => {
+    const start = Math.floor(at / inner) * size * inner + (at % inner);
+    const x = Array.from({ length: size }, (_, i) => a[start + i * inner]);
+    const sum = (f: (value: number) => number) => x.reduce((total, value) => total + f(value), 0);
+    switch (reduction) {
+      case 'sum':
+        return sum((value) => value);
+      case 'mean':
+        return sum((value) => value) / size;
+      case 'sumSquare':
+        return sum((value) => value * value);
+      case 'l2':
+        return Math.sqrt(sum((value) => value * value));
+      case 'prod':
+        return x.reduce((total, value) => total * value, 1);
+      case 'max':
+        return x.reduce((most, value) => Math.max(most, value), -Infinity);
+      case 'min':
+        return x.reduce((least, value) => Math.min(least, value), Infinity);
+      case 'argMax':
+        return x.indexOf(x.reduce((most, value) => Math.max(most, value), -Infinity));
+      case 'argMin':
+        return x.indexOf(x.reduce((least, value) => Math.min(least, value), Infinity));
+    }
+  });
+}
+
+/** C[r, c] = (A[r, c] - m) / sqrt(v + epsilon) * B[0, c] + B[1, c] */
+export function referenceNormalize(p: NormalizeProblem, a: Floats, b?: Floats): Float64Array {
+  const { rows, cols, epsilon, center, affine } = p;
+  const c = new Float64Array(rows * cols);
+  for (let r = 0; r < rows; r++) {
+    const row = Float64Array.from(a.subarray(r * cols, (r + 1) * cols));
+    const mean = center ? row.reduce((sum, x) => sum + x, 0) / cols : 0;
+    const variance = row.reduce((sum, x) => sum + (x - mean) ** 2, 0) / cols;
+    for (let i = 0; i < cols; i++) {
+      const y = (row[i] - mean) / Math.sqrt(variance + epsilon);
+      c[r * cols + i] = affine ? y * b![i] + b![cols + i] : y;
+    }
   }
   return c;
+}
+
+/** C[..., M, N] = A[..., M, K] * B[..., K, N] */
+export function referenceBatchMatmul(p: BatchMatmulProblem, a: Floats, b: Floats): Float64Array {
+  const c = new Float64Array(product(p.batch) * p.M * p.N);
+  let at = 0;
+  eachIndex(
+    [...p.batch, p.M, p.N],
+    [
+      [...p.a.batch, p.a.row, 0],
+      [...p.b.batch, 0, p.b.col],
+    ],
+    ([row, col]) => {
+      let sum = 0;
+      for (let k = 0; k < p.K; k++) sum += a[row + k * p.a.col] * b[col + k * p.b.row];
+      c[at++] = sum;
+    },
+  );
+  return c;
+}
+
+/** A problem of an operator without weights. */
+export type WeightlessProblem = Exclude<Problem, MatmulProblem>;
+
+/** Computes any operator without weights into C: what constants are folded by, and what tests run. */
+export function computeWeightless(
+  p: WeightlessProblem,
+  [a, b]: readonly Floats[],
+  c: Float32Array | Float64Array,
+): void {
+  if (p.op === 'copy') referenceCopy(p, a, c);
+  else c.set(weightless(p, a, b));
+}
+
+function weightless(p: Exclude<WeightlessProblem, CopyProblem>, a: Floats, b: Floats): Float64Array {
+  switch (p.op) {
+    case 'maxPool2d':
+    case 'averagePool2d':
+      return referencePool(p, a);
+    case 'activation':
+      return referenceActivation(p, a);
+    case 'softmax':
+      return referenceSoftmax(p, Float32Array.from(a));
+    case 'transpose':
+      return referenceTranspose(p, a);
+    case 'gather':
+      return referenceGather(p, a, b);
+    case 'resample':
+      return referenceResample(p, a);
+    case 'reduce':
+      return referenceReduce(p, a);
+    case 'normalize':
+      return referenceNormalize(p, a, b);
+    case 'batchMatmul':
+      return referenceBatchMatmul(p, a, b);
+    default:
+      return referenceBinary(p, a, b);
+  }
 }

@@ -63,6 +63,14 @@ export class Attributes {
     return value;
   }
 
+  floats(name: string): number[] | undefined {
+    return this.#find(name, Type.FLOATS)?.floats;
+  }
+
+  strings(name: string): string[] | undefined {
+    return this.#find(name, Type.STRINGS)?.strings.map((text) => decoder.decode(text));
+  }
+
   string(name: string, fallback: string): string {
     const attribute = this.#find(name, Type.STRING);
     return attribute ? decoder.decode(attribute.s) : fallback;

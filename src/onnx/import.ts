@@ -1,6 +1,15 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
-import { type Constant, type Dim, type Graph, isLayer, type Node, type Value, type ValueId } from '../graph/ir.js';
+import {
+  type Constant,
+  type Dim,
+  type Graph,
+  isBinary,
+  isLayer,
+  type Node,
+  type Value,
+  type ValueId,
+} from '../graph/ir.js';
 import { evaluate } from '../graph/passes/constants.js';
 import { removeDead } from '../graph/passes/rewrite.js';
 import { inferNode, type Shape } from '../graph/shapes.js';
@@ -13,7 +22,9 @@ import {
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
-import { type NewNode, type NodeContext, OPERATORS } from './operators.js';
+import { evaluateIntegers, type IntegerConstant } from './integers.js';
+import type { Made, NewNode, NodeContext } from './operators/context.js';
+import { OPERATORS } from './operators/index.js';
 import { badModel, type OnnxTensor, readSparse, readTensor, toInteger, typeName, Unsupported } from './tensor.js';
 
 const OLDEST_OPSET = 7;
@@ -21,16 +32,27 @@ const OLDEST_OPSET = 7;
 const ELEMENTS_PER_BYTE = 16;
 const FREE_ELEMENTS = 1 << 24;
 
+/** Integers up to this are exact in f32, in which everything is computed. */
+const LARGEST_EXACT = 2 ** 24;
+
+/** Types of inputs that are not f32, and become it. */
+const INTEGER_TYPES: readonly number[] = [
+  TensorProto_DataType.INT32,
+  TensorProto_DataType.INT64,
+  TensorProto_DataType.BOOL,
+];
+
+/** Operators that give integers for integers. */
+const KEEPS_INTEGERS: ReadonlySet<Node['op']> = new Set([
+  ...(['transpose', 'reshape', 'concat', 'slice', 'expand', 'tile', 'pad', 'gather', 'clamp'] as const),
+]);
+
 /** What a name of the model stands for. `lost`: made by a node that could not be imported; `absent`: not computed. */
 type Binding =
   | { kind: 'value'; id: ValueId }
-  | { kind: 'integers'; dims: number[]; data: number[] }
   | { kind: 'initializer'; read(): OnnxTensor }
   | { kind: 'lost' }
   | { kind: 'absent'; what: string };
-
-/** What a name turned out to be. */
-type Found = Extract<Binding, { kind: 'value' | 'integers' }>;
 
 /** Thrown when a node reads what an unsupported node would have made: it is not to blame itself. */
 class Lost extends Error {}
@@ -66,8 +88,13 @@ function opsetOf(model: ModelProto): number {
   return version;
 }
 
+/** The first output that a node names. */
+function outputName({ output }: NodeProto): string {
+  return output.find((name) => name !== '') ?? '';
+}
+
 function titleOf(node: NodeProto): string {
-  const name = node.name || node.output.find((output) => output !== '') || '?';
+  const name = node.name || outputName(node) || '?';
   return `node "${name.slice(0, 120)}" (${node.opType.slice(0, 60)})`;
 }
 
@@ -115,10 +142,17 @@ class Importer {
   readonly #opset: number;
   readonly #values = new Map<ValueId, Value>();
   readonly #constants = new Map<ValueId, Constant>();
+  /** Constants that are integers, and values that hold integers when the graph runs. */
+  readonly #integers = new Map<ValueId, IntegerConstant>();
+  readonly #integral = new Set<ValueId>();
+  /** Integer constants as f32, where a node that runs reads them. */
+  readonly #floats = new Map<ValueId, ValueId>();
   readonly #nodes: Node[] = [];
   readonly #inputs: { name: string; value: ValueId }[] = [];
   readonly #bindings = new Map<string, Binding>();
   readonly #layerNames = new Set<string>();
+  /** Names of layers by their weights: those that share them share the name. */
+  readonly #nameOfWeights = new Map<object, string>();
   readonly #unsupported: string[] = [];
   readonly #capacity: number;
   #claimed = 0;
@@ -183,9 +217,10 @@ class Importer {
     if (bound?.kind === 'initializer') return;
     if (name === '' || bound) badModel(place, 'a name that no other value has', JSON.stringify(name));
     const tensor = type?.value.case === 'tensorType' ? type.value.value : undefined;
-    if (tensor?.elemType !== TensorProto_DataType.FLOAT || !tensor.shape) {
+    const isInteger = INTEGER_TYPES.includes(tensor?.elemType ?? 0);
+    if (!tensor?.shape || !(tensor.elemType === TensorProto_DataType.FLOAT || isInteger)) {
       const got = tensor?.shape ? typeName(tensor.elemType) : 'no tensor with a shape';
-      this.#unsupported.push(`${place}: ${got} (only f32 tensors with a shape)`);
+      this.#unsupported.push(`${place}: ${got} (only f32, int32, int64 and bool tensors with a shape)`);
       this.#bindings.set(name, { kind: 'lost' });
       return;
     }
@@ -197,13 +232,14 @@ class Importer {
       return toInteger(value.value, `${place}.dim[${axis}]`, 0, MAX_ELEMENTS);
     });
     const id = this.#addValue(name, shape);
+    if (isInteger) this.#integral.add(id);
     this.#inputs.push({ name, value: id });
     this.#bindings.set(name, { kind: 'value', id });
   }
 
   #readOutput(name: string): ValueId {
     try {
-      return this.#valueOf(name, `graph.output "${name}"`);
+      return this.#asFloats(this.#valueOf(name, `graph.output "${name}"`));
     } catch (error) {
       if (error instanceof Unsupported) this.#unsupported.push(`output "${name}": ${error.message}`);
       else if (!(error instanceof Lost)) throw error;
@@ -223,40 +259,58 @@ class Importer {
     return id;
   }
 
+  #addIntegers(name: string, integers: IntegerConstant): ValueId {
+    const id = this.#addValue(name, integers.dims);
+    this.#integers.set(id, integers);
+    this.#integral.add(id);
+    return id;
+  }
+
   /** What a name stands for; an initializer is read when it is first asked for. */
-  #bindingOf(name: string, place: string): Found {
+  #valueOf(name: string, place: string): ValueId {
     const binding = this.#bindings.get(name);
     if (!binding) {
       return badModel(place, 'a value that is an input, an initializer or made by a node', JSON.stringify(name));
     }
     if (binding.kind === 'lost') throw new Lost();
     if (binding.kind === 'absent') throw new Unsupported(binding.what);
-    if (binding.kind !== 'initializer') return binding;
-    const read = this.#bind(name, binding.read());
-    this.#bindings.set(name, read);
-    return read;
+    if (binding.kind === 'value') return binding.id;
+    const id = this.#idOf(name, binding.read());
+    this.#bindings.set(name, { kind: 'value', id });
+    return id;
   }
 
-  #bind(name: string, made: ValueId | OnnxTensor): Found {
-    if (typeof made === 'number') return { kind: 'value', id: made };
-    if (made.kind === 'integers') return made;
-    return { kind: 'value', id: this.#addConstant(name, made) };
+  #idOf(name: string, made: Made): ValueId {
+    if (typeof made === 'number') return made;
+    return made.kind === 'integers' ? this.#addIntegers(name, made) : this.#addConstant(name, made);
   }
 
-  #valueOf(name: string, place: string): ValueId {
-    const binding = this.#bindingOf(name, place);
-    if (binding.kind === 'integers') throw new Unsupported(`arithmetic on the integers "${name}"`);
-    return binding.id;
+  /** The value itself, or an f32 constant of the same integers. */
+  #asFloats(id: ValueId): ValueId {
+    const integers = this.#integers.get(id);
+    if (!integers) return id;
+    const { name } = this.#values.get(id)!;
+    const known = this.#floats.get(id);
+    if (known !== undefined) return known;
+    const wrong = integers.data.find((x) => typeof x === 'string' || Math.abs(x) > LARGEST_EXACT);
+    if (wrong !== undefined) throw new Unsupported(`arithmetic on "${name}", where ${wrong} has no exact f32`);
+    const made = this.#addConstant(name, { dims: integers.dims, data: Float32Array.from(integers.data as number[]) });
+    this.#floats.set(id, made);
+    this.#integral.add(made);
+    return made;
   }
 
   #readNode(proto: NodeProto): void {
     const place = titleOf(proto);
     const used = proto.output.filter((output) => output !== '');
     try {
-      const outputs = this.#importNode(proto, place);
-      this.#bindings.set(proto.output[0], outputs);
-      for (const output of used.slice(1)) {
-        this.#bindings.set(output, { kind: 'absent', what: `"${output}", a further output of ${place}` });
+      const made = this.#importNode(proto, place);
+      for (const [i, output] of proto.output.entries()) {
+        if (output === '') continue;
+        const what = `"${output}", a further output of ${place}`;
+        const binding: Binding =
+          made[i] === undefined ? { kind: 'absent', what } : { kind: 'value', id: this.#idOf(output, made[i]) };
+        this.#bindings.set(output, binding);
       }
     } catch (error) {
       if (error instanceof Unsupported) this.#unsupported.push(`${place}: ${error.message}`);
@@ -265,11 +319,14 @@ class Importer {
     }
   }
 
-  #importNode(proto: NodeProto, place: string): Binding {
+  #importNode(proto: NodeProto, place: string): Made[] {
     const { domain, opType } = proto;
-    if (domain !== '' && domain !== 'ai.onnx') throw new Unsupported(`operator of the domain ${domain.slice(0, 60)}`);
-    if (!Object.hasOwn(OPERATORS, opType)) throw new Unsupported('unknown operator');
-    const operator = OPERATORS[opType];
+    const isDefault = domain === '' || domain === 'ai.onnx';
+    const title = isDefault ? opType : `${domain}.${opType}`;
+    if (!Object.hasOwn(OPERATORS, title)) {
+      throw new Unsupported(isDefault ? 'unknown operator' : `operator of the domain ${domain.slice(0, 60)}`);
+    }
+    const operator = OPERATORS[title];
     const attributes = new Attributes(proto.attribute, place);
     const unknown = attributes.names.filter((name) => !operator.attributes.includes(name));
     if (unknown.length > 0) throw new Unsupported(`attribute ${unknown.join(', ').slice(0, 200)}`);
@@ -282,41 +339,57 @@ class Importer {
         JSON.stringify(proto.input.slice(0, 8)),
       );
     }
-    if (!proto.output[0]) badModel(place, 'an output', 'none');
-    return this.#bind(proto.output[0], operator.read(this.#context(proto, attributes, inputCount, place)));
+    if (outputName(proto) === '') badModel(place, 'an output', 'none');
+    const made = operator.read(this.#context(proto, attributes, inputCount, place));
+    return Array.isArray(made) ? made : [made];
   }
 
   #context(proto: NodeProto, attributes: Attributes, inputCount: number, place: string): NodeContext {
     const inputName = (input: number) => proto.input[input];
-    const isConstant = (input: number) => {
-      const binding = this.#bindingOf(inputName(input), place);
-      return binding.kind === 'integers' || this.#constants.has(binding.id);
+    const value = (input: number) => this.#valueOf(inputName(input), place);
+    const isConstant = (input: number) => this.#constants.has(value(input)) || this.#integers.has(value(input));
+    const dims = (input: number, what: string) => {
+      const integers = this.#integers.get(value(input));
+      if (integers) return integers.data;
+      if (this.#constants.has(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
+      throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
     };
     const claim = this.#claim.bind(this);
     return {
       opset: this.#opset,
       attributes,
       inputCount,
+      outputCount: proto.output.length,
       has: (input) => input < inputCount && inputName(input) !== '',
-      value: (input) => this.#valueOf(inputName(input), place),
+      value,
       isConstant,
       constant: (input, what, ranks) => {
         if (!isConstant(input)) throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
-        const constant = this.#constants.get(this.#valueOf(inputName(input), place))!;
+        const constant = this.#constants.get(this.#asFloats(value(input)))!;
         if (ranks && !ranks.includes(constant.dims.length)) {
           badModel(`${place}: ${what}`, `${ranks.join(' or ')} dimensions`, `[${constant.dims.join(', ')}]`);
         }
         return constant;
       },
-      integers: (input, what) => {
-        const binding = this.#bindingOf(inputName(input), place);
-        if (binding.kind === 'integers') return binding.data;
-        if (this.#constants.has(binding.id)) badModel(`${place}: ${what}`, 'integers', 'floats');
-        throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
-      },
+      integers: (input, what) =>
+        dims(input, what).map((dim) => {
+          if (typeof dim === 'number') return dim;
+          throw new Unsupported(`${what} ("${inputName(input)}") with the open dimension ${dim}`);
+        }),
+      dims,
+      isInteger: (input) => this.#integers.has(value(input)),
+      holdsIntegers: (id) => this.#integral.has(id),
       shape: (value) => this.#values.get(value)!.shape,
       emit: (node) => this.#emit(node, proto, place),
-      addConstant: (constant) => this.#addConstant(proto.output[0], constant),
+      addConstant: (constant) => this.#addConstant(outputName(proto), constant),
+      addScalar: (number, like = -1) =>
+        this.#integral.has(like) && Number.isInteger(number)
+          ? this.#addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })
+          : this.#addConstant(outputName(proto), { dims: [], data: Float32Array.of(number) }),
+      markIntegers: (id) => {
+        this.#integral.add(id);
+        return id;
+      },
       readTensor: (tensor) => readTensor(tensor, place, claim),
       readSparse: (tensor) => readSparse(tensor, place, claim),
       claim: (count) => this.#claim(count, place),
@@ -326,24 +399,38 @@ class Importer {
 
   /** Adds a node, or its result where that is known now. */
   #emit(node: NewNode, proto: NodeProto, place: string): ValueId {
-    const constants = node.inputs.map((id) => this.#constants.get(id));
-    const full: Node = { ...node, name: proto.name || proto.output[0], output: -1 };
+    const name = outputName(proto);
+    // Not yet a value of the graph: -1 stands for the output.
+    const full: Node = { ...node, name: proto.name || name, output: -1 };
     try {
-      if (constants.every((constant) => constant !== undefined)) {
-        const folded = evaluate(full, constants);
+      const integers = node.inputs.map((id) => this.#integers.get(id));
+      if (integers.every((constant) => constant !== undefined)) {
+        const folded = evaluateIntegers(full, integers);
         if (folded) {
-          if (node.op !== 'reshape') this.#claim(folded.data.length, place);
-          return this.#addConstant(proto.output[0], folded);
+          this.#claim(folded.data.length, place);
+          return this.#addIntegers(name, folded);
         }
       }
-      const output = this.#addValue(proto.output[0], []);
-      const placed: Node = { ...full, name: this.#nameOf(full, proto.output[0], output), output };
+      const inputs = node.inputs.map((id) => this.#asFloats(id));
+      const constants = inputs.map((id) => this.#constants.get(id));
+      if (constants.every((constant) => constant !== undefined)) {
+        const folded = evaluate({ ...full, inputs }, constants);
+        if (folded) {
+          if (node.op !== 'reshape') this.#claim(folded.data.length, place);
+          return this.#addConstant(name, folded);
+        }
+      }
+      const output = this.#addValue(name, []);
+      const placed: Node = { ...full, inputs, name: this.#nameOf(full, name, output), output };
       const shape = inferNode(
         placed,
-        node.inputs.map((id) => this.#values.get(id)!.shape),
+        inputs.map((id) => this.#values.get(id)!.shape),
       );
-      this.#values.set(output, { id: output, name: proto.output[0], shape });
+      this.#values.set(output, { id: output, name, shape });
       this.#nodes.push(placed);
+      const read = node.op === 'gather' ? inputs.slice(0, 1) : inputs;
+      const keeps = KEEPS_INTEGERS.has(node.op) || isBinary(placed);
+      if (keeps && read.every((id) => this.#integral.has(id))) this.#integral.add(output);
       return output;
     } catch (error) {
       if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
@@ -355,8 +442,11 @@ class Importer {
   /** Layers are addressed by name: one that is taken falls back to the output's, which is unique in the model. */
   #nameOf(node: Node, output: string, id: ValueId): string {
     if (!isLayer(node)) return node.name;
+    const shared = this.#nameOfWeights.get(node.weights);
+    if (shared !== undefined) return shared;
     const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
     this.#layerNames.add(name);
+    this.#nameOfWeights.set(node.weights, name);
     return name;
   }
 }

@@ -1,5 +1,5 @@
 import { ThinferError } from '../errors.js';
-import { Model, type ModelOptions, type RuntimeLike } from '../graph/executor.js';
+import { Model, type ModelOptions, type RuntimeLike } from '../graph/model.js';
 import { readOnnx } from './import.js';
 
 export { readOnnx } from './import.js';

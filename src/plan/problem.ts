@@ -13,6 +13,58 @@ import type { FormatName } from '../formats/format.js';
 export const NONLINEARITIES = ['sigmoid', 'tanh', 'hardSwish', 'silu', 'gelu', 'geluTanh'] as const;
 export type Nonlinearity = (typeof NONLINEARITIES)[number];
 
+/**
+ * Every function of one number that is an operator of its own, those that may end a layer first. `elu`: x, or e^x - 1
+ * below 0; `softplus`: log(1 + e^x); `round`: half to even. Kernels number them in this order, from 1.
+ */
+export const UNARY = [
+  ...NONLINEARITIES,
+  'exp',
+  'log',
+  'sqrt',
+  'reciprocal',
+  'abs',
+  'erf',
+  'elu',
+  'softplus',
+  'floor',
+  'ceil',
+  'round',
+  'sign',
+] as const;
+export type UnaryFunction = (typeof UNARY)[number];
+
+/**
+ * Every function of two numbers. Truth is 1, falsehood 0, and whatever is not 0 is true.
+ *
+ * - `mod`: a - b floor(a / b); `rem`: a - b trunc(a / b)
+ * - `prelu`: a, or a b where a is below 0
+ * - `keep`: a where b is true, else 0; `drop`: a where b is false, else 0
+ *
+ * Kernels number them in this order, from 0.
+ */
+export const BINARY = [
+  'add',
+  'sub',
+  'mul',
+  'div',
+  'min',
+  'max',
+  'pow',
+  'mod',
+  'rem',
+  'prelu',
+  'equal',
+  'less',
+  'lessOrEqual',
+  'and',
+  'or',
+  'xor',
+  'keep',
+  'drop',
+] as const;
+export type BinaryOperator = (typeof BINARY)[number];
+
 /** Applied to each output after scale and bias: a clamp to [min, max], or a nonlinearity. */
 export type Activation = 'none' | 'relu' | 'relu6' | { min: number; max: number } | Nonlinearity;
 
@@ -140,7 +192,7 @@ export interface PoolProblem {
 
 /** C = A op B, broadcast. Strides are in elements, 0 along a broadcast dimension; `dims` is C's shape. */
 export interface BinaryProblem {
-  op: 'add' | 'sub' | 'mul' | 'div';
+  op: BinaryOperator;
   dims: number[];
   aStrides: number[];
   bStrides: number[];
@@ -148,9 +200,11 @@ export interface BinaryProblem {
 }
 
 /** C = min(max(f(A), clamp[0]), clamp[1]), f the nonlinearity if there is one; NaN stays NaN. */
-export interface ActivationProblem extends OutputActivation {
+export interface ActivationProblem {
   op: 'activation';
   size: number;
+  nonlinearity?: UnaryFunction;
+  clamp: [min: number, max: number];
 }
 
 /** Softmax along the last axis of A[rows, cols]. */
@@ -168,6 +222,84 @@ export interface TransposeProblem {
   perm: number[];
 }
 
+/**
+ * C[to + i . toStrides] = A[from + i . fromStrides] for every index i below `dims`. Strides may be 0 (A is repeated) or
+ * negative (A is reversed). C's other elements stay as they are: several copies may fill one output.
+ */
+export interface CopyProblem {
+  op: 'copy';
+  dims: number[];
+  from: number;
+  fromStrides: number[];
+  to: number;
+  toStrides: number[];
+}
+
+/** C[o, i, n] = A[o, B[i], n]: A [outer, size, inner], B [count] integers, counted from the end where negative. */
+export interface GatherProblem {
+  op: 'gather';
+  outer: number;
+  size: number;
+  inner: number;
+  count: number;
+}
+
+/** C[o, i, n] = sum over t < taps of weight[i * taps + t] * A[o, index[i * taps + t], n]. */
+export interface ResampleProblem {
+  op: 'resample';
+  outer: number;
+  inSize: number;
+  outSize: number;
+  inner: number;
+  taps: number;
+  index: number[];
+  weight: number[];
+}
+
+/** `l2`: the root of the sum of squares; `argMax`, `argMin`: the first index of the largest or smallest. */
+export const REDUCTIONS = ['sum', 'mean', 'max', 'min', 'prod', 'sumSquare', 'l2', 'argMax', 'argMin'] as const;
+export type Reduction = (typeof REDUCTIONS)[number];
+
+/** C[o, n] = reduction over i of A[o, i, n]; A [outer, size, inner]. */
+export interface ReduceProblem {
+  op: 'reduce';
+  reduction: Reduction;
+  outer: number;
+  size: number;
+  inner: number;
+}
+
+/**
+ * C[r, c] = (A[r, c] - m) / sqrt(v + epsilon) * B[0, c] + B[1, c]: m and v are the mean and variance of row r, or 0 and
+ * the mean of squares where `center` is false. Without `affine` there is no B.
+ */
+export interface NormalizeProblem {
+  op: 'normalize';
+  rows: number;
+  cols: number;
+  epsilon: number;
+  center: boolean;
+  affine: boolean;
+}
+
+/** Where an operand [..., rows, cols] of a product lies: strides in elements, 0 along a broadcast dimension. */
+export interface OperandStrides {
+  batch: number[];
+  row: number;
+  col: number;
+}
+
+/** C[..., M, N] = A[..., M, K] * B[..., K, N], batched over `batch`, broadcast. */
+export interface BatchMatmulProblem {
+  op: 'batchMatmul';
+  batch: number[];
+  M: number;
+  N: number;
+  K: number;
+  a: OperandStrides;
+  b: OperandStrides;
+}
+
 /** One piece of work for a kernel. */
 export type Problem =
   | MatmulProblem
@@ -175,7 +307,13 @@ export type Problem =
   | BinaryProblem
   | ActivationProblem
   | SoftmaxProblem
-  | TransposeProblem;
+  | TransposeProblem
+  | CopyProblem
+  | GatherProblem
+  | ResampleProblem
+  | ReduceProblem
+  | NormalizeProblem
+  | BatchMatmulProblem;
 
 export function isMatmul(problem: Problem): problem is MatmulProblem {
   return problem.op === 'linear' || problem.op === 'conv2d';
@@ -198,7 +336,16 @@ export function outputSize(p: Problem): number {
     case 'activation':
       return p.size;
     case 'softmax':
+    case 'normalize':
       return p.rows * p.cols;
+    case 'gather':
+      return p.outer * p.count * p.inner;
+    case 'resample':
+      return p.outer * p.outSize * p.inner;
+    case 'reduce':
+      return p.outer * p.inner;
+    case 'batchMatmul':
+      return p.batch.reduce((size, dim) => size * dim, p.M * p.N);
     default:
       return p.dims.reduce((size, dim) => size * dim, 1);
   }

@@ -1,3 +1,5 @@
+import type { CopyProblem, TransposeProblem } from './problem.js';
+
 /** Dimensions of an output, outermost first, with the stride of each operand along each. */
 export interface StridedDims {
   dims: number[];
@@ -43,3 +45,16 @@ export function stridesOf(dims: readonly number[]): number[] {
 
 /** Product of dimensions: elements of a shape. */
 export const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+
+export function transposeAsCopy({ dims, perm }: TransposeProblem): CopyProblem {
+  const strides = stridesOf(dims);
+  const outDims = perm.map((d) => dims[d]);
+  return {
+    op: 'copy',
+    dims: outDims,
+    from: 0,
+    fromStrides: perm.map((d) => strides[d]),
+    to: 0,
+    toStrides: stridesOf(outDims),
+  };
+}

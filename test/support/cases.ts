@@ -12,11 +12,15 @@ import {
   referenceMatmul,
 } from '../../src/formats/reference.js';
 import {
+  computeWeightless,
   referenceActivation,
+  referenceBatchMatmul,
   referenceBinary,
   referencePool,
+  referenceReduce,
   referenceSoftmax,
   referenceTranspose,
+  type WeightlessProblem,
 } from '../../src/graph/reference.js';
 import { type WindowOptions, windowGeometry } from '../../src/layers/geometry.js';
 import {
@@ -29,13 +33,20 @@ import {
 import {
   type Activation,
   type ActivationProblem,
+  BINARY,
+  type BinaryOperator,
   type BinaryProblem,
+  type CopyProblem,
   NONLINEARITIES,
-  type OutputActivation,
   outputActivation,
+  outputSize,
   type Problem,
   type Quantization,
+  REDUCTIONS,
+  type Reduction,
+  UNARY,
 } from '../../src/plan/problem.js';
+import { stridesOf } from '../../src/plan/strides.js';
 import { createRandom, denseMatrix, normals, type Random, sparseMatrix, uniforms } from './random.js';
 
 /** A problem with its inputs and what its output may be. */
@@ -583,25 +594,250 @@ function binarySpecs(): WeightlessSpec[] {
   const extent = (dims: number[], strides: number[]) =>
     dims.reduce((sum, dim, d) => sum + (dim - 1) * strides[d], 0) + 1;
   return shapes.flatMap(([title, dims, aStrides, bStrides], i) =>
-    (['add', 'sub', 'mul', 'div'] as const).map((op, j) => ({
+    BINARY.map((op, j) => ({
       op,
       name: `${op} ${title}`,
       make(): Case {
         const random = createRandom(i);
         const problem: BinaryProblem = { op, dims, aStrides, bStrides, clamp: clamps[(i + j) % clamps.length] };
-        const inputs = [normals(random, extent(dims, aStrides)), uniforms(random, extent(dims, bStrides), 0.25, 4)];
+        const inputs = [extent(dims, aStrides), extent(dims, bStrides)].map((length, at) =>
+          binaryOperand(op, at, random, length),
+        );
         const expected = referenceBinary(problem, inputs[0], inputs[1]);
-        // WGSL divides to 2.5 last places.
-        return { problem, inputs, expected, bound: (at) => (op === 'div' ? 4 : 1) * EPSILON * Math.abs(expected[at]) };
+        return { problem, inputs, expected, bound: (at) => BINARY_ERROR[op] * EPSILON * Math.abs(expected[at]) };
       },
     })),
   );
 }
 
+/** Last places that kernels may be off: WGSL divides to 2.5 and has powers by exp2 and log2. */
+const BINARY_ERROR: Record<BinaryOperator, number> = {
+  ...(Object.fromEntries(BINARY.map((op) => [op, 1])) as Record<BinaryOperator, number>),
+  div: 4,
+  pow: 400,
+};
+
+/** Numbers that make every answer of an operator likely, and quotients that do not hang on their last place. */
+function binaryOperand(op: BinaryOperator, side: number, random: Random, length: number): Float32Array {
+  if (['equal', 'less', 'lessOrEqual', 'and', 'or', 'xor'].includes(op)) {
+    return Float32Array.from({ length }, () => random.integer(-1, 1));
+  }
+  if (op === 'mod' || op === 'rem') {
+    const sign = () => (random.next() < 0.5 ? -1 : 1);
+    return Float32Array.from({ length }, () => (side === 0 ? random.integer(-99, 99) : sign() * random.integer(1, 9)));
+  }
+  if (op === 'keep' || op === 'drop') {
+    return side === 0 ? normals(random, length) : Float32Array.from({ length }, () => random.integer(0, 1));
+  }
+  if (op === 'pow') {
+    return Float32Array.from({ length }, () => (side === 0 ? 0.1 + 4 * random.next() : random.integer(-8, 8) / 2));
+  }
+  return side === 0 ? normals(random, length) : uniforms(random, length, 0.25, 4);
+}
+
+/** A problem whose inputs are random and whose outputs may be off by `relative` of the same sums of magnitudes. */
+function plainSpec(
+  problem: WeightlessProblem,
+  name: string,
+  lengths: readonly number[],
+  bound: (inputs: readonly Float32Array[], expected: Float64Array) => (at: number) => number,
+  adjust?: (inputs: readonly Float32Array[], random: Random) => void,
+): WeightlessSpec {
+  return {
+    op: problem.op,
+    name: `${problem.op} ${name}`,
+    make() {
+      const random = createRandom(seedOf(name));
+      const inputs = lengths.map((length) => normals(random, length));
+      adjust?.(inputs, random);
+      const expected = new Float64Array(outputSize(problem));
+      computeWeightless(problem, inputs, expected);
+      return { problem, inputs, expected, bound: bound(inputs, expected) };
+    },
+  };
+}
+
+const exact = () => () => 0;
+
+function copySpecs(): WeightlessSpec[] {
+  const copies: [string, Omit<CopyProblem, 'op'>][] = [
+    ['whole', { dims: [77], from: 0, fromStrides: [1], to: 0, toStrides: [1] }],
+    ['slice of rows', { dims: [5, 13], from: 4, fromStrides: [21, 1], to: 0, toStrides: [13, 1] }],
+    ['every second, backwards', { dims: [3, 8], from: 15, fromStrides: [16, -2], to: 0, toStrides: [8, 1] }],
+    ['rows backwards', { dims: [7, 5], from: 30, fromStrides: [-5, 1], to: 0, toStrides: [5, 1] }],
+    ['broadcast', { dims: [3, 4, 6], from: 0, fromStrides: [0, 1, 0], to: 0, toStrides: [24, 6, 1] }],
+    ['one everywhere', { dims: [70], from: 2, fromStrides: [0], to: 0, toStrides: [1] }],
+    ['part of a concatenation', { dims: [6, 7], from: 0, fromStrides: [7, 1], to: 3, toStrides: [11, 1] }],
+    ['transposed into a part', { dims: [9, 10], from: 1, fromStrides: [1, 9], to: 2, toStrides: [15, 1] }],
+    ['interleaved', { dims: [5, 6, 3], from: 0, fromStrides: [18, 3, 1], to: 1, toStrides: [48, 8, 2] }],
+    ['a scalar', { dims: [], from: 3, fromStrides: [], to: 0, toStrides: [] }],
+  ];
+  return copies.map(([name, copy]) => ({
+    op: 'copy',
+    name: `copy ${name}`,
+    make() {
+      const problem: CopyProblem = { op: 'copy', ...copy };
+      const reach = (start: number, strides: number[]) =>
+        copy.dims.reduce((last, dim, d) => last + Math.max((dim - 1) * strides[d], 0), start + 1);
+      const a = normals(createRandom(seedOf(name)), reach(copy.from, copy.fromStrides));
+      // What a copy does not write stays as it is: the NaN that tests poison outputs with.
+      const expected = new Float64Array(reach(copy.to, copy.toStrides)).fill(Number.NaN);
+      computeWeightless(problem, [a], expected);
+      return { problem, inputs: [a], expected, bound: () => 0 };
+    },
+  }));
+}
+
+function gatherSpecs(): WeightlessSpec[] {
+  return [
+    [1, 5, 1, 7],
+    [3, 4, 6, 2],
+    [2, 9, 33, 5],
+    [1, 100, 64, 20],
+  ].map(([outer, size, inner, count]) =>
+    plainSpec(
+      { op: 'gather', outer, size, inner, count },
+      `${outer}x${size}x${inner} at ${count}`,
+      [outer * size * inner, count],
+      exact,
+      // Two out of range, which read the nearest row.
+      ([, indices], random) => {
+        for (let i = 0; i < count; i++) indices[i] = random.integer(-size, size - 1);
+        indices.set([size + 3, -2 * size].slice(0, count));
+      },
+    ),
+  );
+}
+
+function resampleSpecs(): WeightlessSpec[] {
+  return [
+    [1, 4, 9, 1, 1],
+    [2, 7, 3, 5, 2],
+    [3, 5, 11, 16, 2],
+    [1, 6, 4, 33, 4],
+    [2, 3, 1, 4, 2],
+  ].map(([outer, inSize, outSize, inner, taps]) => {
+    const random = createRandom(outer + inner);
+    const table = { length: outSize * taps };
+    const index = Array.from(table, () => random.integer(0, inSize - 1));
+    const weight = Array.from(table, () => Math.fround(random.next() - 0.3));
+    const problem: Problem = { op: 'resample', outer, inSize, outSize, inner, taps, index, weight };
+    return plainSpec(
+      problem,
+      `${outer}x${inSize}x${inner} to ${outSize}, ${taps} taps`,
+      [outer * inSize * inner],
+      // At most 5 standard deviations a tap.
+      () => () => 5 * taps * (taps + 1) * EPSILON,
+    );
+  });
+}
+
+function reduceSpecs(): WeightlessSpec[] {
+  const shapes = [
+    [1, 1, 1],
+    [3, 7, 1],
+    [5, 64, 1],
+    [2, 131, 1],
+    [70, 3, 1],
+    [1, 9, 4],
+    [3, 5, 7],
+    [2, 10, 33],
+    [1, 50, 130],
+  ];
+  return shapes.flatMap(([outer, size, inner]) =>
+    REDUCTIONS.map((reduction: Reduction) => {
+      const problem = { op: 'reduce', reduction, outer, size, inner } as const;
+      return plainSpec(
+        problem,
+        `${reduction} ${outer}x${size}x${inner}`,
+        [outer * size * inner],
+        ([x], expected) => {
+          if (reduction === 'prod') return (at) => 2 * size * EPSILON * Math.abs(expected[at]);
+          if (!['sum', 'mean', 'sumSquare', 'l2'].includes(reduction)) return () => 0;
+          const magnitude = referenceReduce(problem, x.map(Math.abs));
+          return (at) => (size + 6) * EPSILON * magnitude[at];
+        },
+        // Some values twice, so that the first of several is asked for.
+        ([x]) => {
+          for (let i = 3; i < x.length; i += 5) x[i] = x[i - 1];
+        },
+      );
+    }),
+  );
+}
+
+function normalizeSpecs(): WeightlessSpec[] {
+  return [
+    [1, 4],
+    [3, 7],
+    [5, 64],
+    [2, 129],
+    [33, 16],
+  ].flatMap(([rows, cols]) =>
+    [true, false].flatMap((center) =>
+      [true, false].map((affine) => {
+        const problem = { op: 'normalize', rows, cols, epsilon: 1e-5, center, affine } as const;
+        return plainSpec(
+          problem,
+          `${center ? 'layer' : 'rms'} ${rows}x${cols}${affine ? ', affine' : ''}`,
+          affine ? [rows * cols, 2 * cols] : [rows * cols],
+          // Of values of order 1 the mean and variance are off by cols roundings, the quotient by a few.
+          (_, expected) => (at) => (2 * cols + 20) * EPSILON * (1 + Math.abs(expected[at])),
+        );
+      }),
+    ),
+  );
+}
+
+function batchMatmulSpecs(): WeightlessSpec[] {
+  const shapes: [string, number[], number[], number[], boolean, boolean][] = [
+    ['one', [], [], [1, 1, 1], false, false],
+    ['plain', [], [], [7, 9, 5], false, false],
+    ['whole tiles', [], [], [12, 16, 32], false, false],
+    ['over tiles', [], [], [50, 65, 33], false, false],
+    ['transposed b', [2], [2], [13, 17, 19], false, true],
+    ['transposed a', [2], [2], [6, 8, 10], true, false],
+    ['both transposed', [3], [3], [5, 11, 7], true, true],
+    ['b for all', [3], [1], [9, 10, 64], false, false],
+    ['a for all', [1, 2], [4, 2], [3, 33, 6], false, false],
+    ['heads', [2, 3], [2, 3], [17, 17, 8], false, true],
+    ['long', [], [], [2, 3, 700], false, false],
+  ];
+  return shapes.map(([name, aBatch, bBatch, [M, N, K], aTransposed, bTransposed]) => {
+    const batch = aBatch.map((dim, d) => Math.max(dim, bBatch[d]));
+    const strides = (dims: number[], rows: number, cols: number, transposed: boolean) => ({
+      batch: stridesOf(dims).map((stride, d) => (dims[d] === 1 ? 0 : stride * rows * cols)),
+      row: transposed ? 1 : cols,
+      col: transposed ? rows : 1,
+    });
+    const a = strides(aBatch, M, K, aTransposed);
+    const b = strides(bBatch, K, N, bTransposed);
+    const problem = { op: 'batchMatmul', batch, M, N, K, a, b } as const;
+    const count = (dims: number[]) => dims.reduce((product, dim) => product * dim, 1);
+    return plainSpec(problem, name, [count(aBatch) * M * K, count(bBatch) * K * N], ([x, y]) => {
+      const magnitude = referenceBatchMatmul(problem, x.map(Math.abs), y.map(Math.abs));
+      return (at) => (K + 2) * EPSILON * magnitude[at];
+    });
+  });
+}
+
+/** WGSL's e^x is 3 + 2 |x| last places off. */
+function unaryBound({ nonlinearity, clamp }: ActivationProblem, x: number, y: number): number {
+  if (nonlinearity === undefined) return 0;
+  if (['abs', 'floor', 'ceil', 'round', 'sign'].includes(nonlinearity)) return 0;
+  if (nonlinearity === 'exp') return (8 + 2 * Math.abs(x)) * EPSILON * y + 2 ** -126;
+  if ((NONLINEARITIES as readonly string[]).includes(nonlinearity)) {
+    return activationBound({ nonlinearity: 'tanh', clamp }, Math.abs(x), 0);
+  }
+  return 16 * EPSILON * Math.max(nonlinearity === 'reciprocal' ? 0 : 1, Math.abs(y));
+}
+
 function otherSpecs(): WeightlessSpec[] {
   const specs: WeightlessSpec[] = [];
-  const outputs: OutputActivation[] = [
-    ...(['relu', 'relu6', ...NONLINEARITIES] as const).map(outputActivation),
+  const everything: [number, number] = [-Infinity, Infinity];
+  const outputs: Omit<ActivationProblem, 'op' | 'size'>[] = [
+    ...(['relu', 'relu6'] as const).map(outputActivation),
+    ...UNARY.map((nonlinearity) => ({ nonlinearity, clamp: everything })),
     { clamp: [-0.5, 0.25] },
     { nonlinearity: 'tanh', clamp: [-0.5, 0.25] },
   ];
@@ -614,8 +850,13 @@ function otherSpecs(): WeightlessSpec[] {
           const problem: ActivationProblem = { op: 'activation', size, ...activation };
           const x = normals(createRandom(size), size, 3);
           x.set([-100, 100, 0, -0, 1e-30, -20, 20, -6, 6, 3e38, -3e38].slice(0, size));
+          if (activation.nonlinearity === 'exp') x.set(x.map((value) => Math.min(value, 80)));
+          if (activation.nonlinearity === 'log' || activation.nonlinearity === 'sqrt') x.set(x.map(Math.abs));
+          if (activation.nonlinearity === 'log' || activation.nonlinearity === 'reciprocal') {
+            x.set(x.map((value) => value || 1));
+          }
           const expected = referenceActivation(problem, x).map(Math.fround);
-          return { problem, inputs: [x], expected, bound: (i) => activationBound(problem, Math.abs(x[i]), 0) };
+          return { problem, inputs: [x], expected, bound: (i) => unaryBound(problem, x[i], expected[i]) };
         },
       });
     }
@@ -708,6 +949,16 @@ let weightless: WeightlessSpec[] | undefined;
 
 /** Problems of every operator without weights. */
 export function weightlessSpecs(): readonly WeightlessSpec[] {
-  weightless ??= [...poolSpecs(), ...binarySpecs(), ...otherSpecs()];
+  weightless ??= [
+    ...poolSpecs(),
+    ...binarySpecs(),
+    ...otherSpecs(),
+    ...copySpecs(),
+    ...gatherSpecs(),
+    ...resampleSpecs(),
+    ...reduceSpecs(),
+    ...normalizeSpecs(),
+    ...batchMatmulSpecs(),
+  ];
   return weightless;
 }

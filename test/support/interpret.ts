@@ -1,6 +1,6 @@
 import { type Graph, isLayer, type Node, transposeConstant, type ValueId } from '../../src/graph/ir.js';
-import { problemOf } from '../../src/graph/problems.js';
-import { inferShapes } from '../../src/graph/shapes.js';
+import { concretize } from '../../src/graph/shapes.js';
+import { stepsOf } from '../../src/graph/steps.js';
 import { compute } from './reference-backend.js';
 
 export interface Array32 {
@@ -17,9 +17,9 @@ const TO_NCHW = [0, 3, 1, 2];
  */
 export function interpret(graph: Graph, inputs: Readonly<Record<string, Array32>>): Record<string, Array32> {
   const ids = new Map(graph.inputs.map(({ name, value }) => [value, inputs[name]]));
-  const shapes = inferShapes(graph, new Map([...ids].map(([id, { dims }]) => [id, dims])));
+  const { shapes, nodes } = concretize(graph, new Map([...ids].map(([id, { dims }]) => [id, dims])));
   const values = new Map<ValueId, Array32>([...graph.constants, ...ids]);
-  for (const node of graph.nodes) {
+  for (const node of nodes) {
     const operands = node.inputs.map((id) => values.get(id)!);
     const dims = shapes.get(node.output)!;
     values.set(node.output, { dims, data: evaluate(node, operands, dims) });
@@ -42,6 +42,10 @@ function evaluate(node: Node, operands: Array32[], dims: readonly number[]): Flo
     return transposeConstant({ dims: out, data }, TO_NCHW).data;
   }
   const shapes = new Map([[node.output, dims], ...node.inputs.map((id, i) => [id, operands[i].dims] as const)]);
-  const arrays = operands.map(({ data }) => data);
-  return Float32Array.from(compute(problemOf(node, shapes)!, arrays, isLayer(node) ? node : undefined));
+  const out = new Float32Array(dims.reduce((a, b) => a * b, 1));
+  for (const { problem, inputs } of stepsOf(node, shapes)) {
+    const arrays = inputs.map((id) => operands[node.inputs.indexOf(id)].data);
+    compute(problem, arrays, out, isLayer(node) ? node : undefined);
+  }
+  return out;
 }

@@ -4,14 +4,8 @@ import { ThinferError } from '../../src/errors.js';
 import type { Bias, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
 import { referenceMatmul } from '../../src/formats/reference.js';
-import {
-  referenceActivation,
-  referenceBinary,
-  referencePool,
-  referenceSoftmax,
-  referenceTranspose,
-} from '../../src/graph/reference.js';
-import { isMatmul, type MatmulProblem, type Problem } from '../../src/plan/problem.js';
+import { computeWeightless } from '../../src/graph/reference.js';
+import { BINARY, isMatmul, type MatmulProblem, outputSize, type Problem } from '../../src/plan/problem.js';
 import type { BackendName, Device, VariantBase } from '../../src/plan/variant.js';
 
 interface ReferenceBuffer extends DeviceBuffer {
@@ -31,13 +25,16 @@ interface ReferenceKernel extends Kernel {
 const WEIGHTLESS: Problem['op'][] = [
   'maxPool2d',
   'averagePool2d',
-  'add',
-  'sub',
-  'mul',
-  'div',
+  ...BINARY,
   'activation',
   'softmax',
   'transpose',
+  'copy',
+  'gather',
+  'resample',
+  'reduce',
+  'normalize',
+  'batchMatmul',
 ];
 
 export interface ReferenceOptions {
@@ -160,7 +157,7 @@ export class ReferenceBackend implements Backend {
         if (inputs.includes(output)) throw new Error(`${kernel.variant}: the output is an input too`);
         const { problem, operands } = kernel as ReferenceKernel;
         const arrays = inputs.map((input) => alive(input as ReferenceBuffer));
-        alive(output as ReferenceBuffer).set(compute(problem, arrays, operands));
+        compute(problem, arrays, alive(output as ReferenceBuffer), operands);
         this.ran.push(kernel.variant);
       },
       submit: async () => {
@@ -184,44 +181,45 @@ function alive(buffer: ReferenceBuffer): Float32Array {
   return buffer.values;
 }
 
-function strided(dims: readonly number[], strides: readonly number[]): number {
-  return 1 + dims.reduce((last, dim, axis) => last + (dim - 1) * strides[axis], 0);
-}
-
 /** The part of a buffer, which may be larger, that an operand takes. */
 function part(values: Float32Array, length: number): Float32Array {
   if (values.length < length) throw new Error(`a buffer of ${values.length} floats for an operand of ${length}`);
   return values.subarray(0, length);
 }
 
-/** What a kernel for `problem` computes, by the oracles. Operands may be longer than the problem needs. */
-export function compute(
-  problem: Problem,
-  [a, b]: readonly Float32Array[],
-  operands?: { weights: Weights; bias?: Bias },
-): Float64Array {
-  if (isMatmul(problem)) {
-    return referenceMatmul(operands!.weights, problem, part(a, inputSize(problem)), operands?.bias).y;
-  }
-  switch (problem.op) {
+/** Elements of A that a problem reads, where that is not up to strides. */
+function sizeOfA(p: Problem): number | undefined {
+  switch (p.op) {
     case 'maxPool2d':
     case 'averagePool2d':
-      return referencePool(problem, part(a, inputSize(problem)));
-    case 'activation':
-      return referenceActivation(problem, part(a, problem.size));
+      return inputSize(p);
     case 'softmax':
-      return referenceSoftmax(problem, part(a, problem.rows * problem.cols));
+    case 'normalize':
+    case 'activation':
     case 'transpose':
-      return referenceTranspose(problem, part(a, count(problem.dims)));
-    default: {
-      const { dims, aStrides, bStrides } = problem;
-      return referenceBinary(problem, part(a, strided(dims, aStrides)), part(b, strided(dims, bStrides)));
-    }
+      return outputSize(p);
+    case 'gather':
+    case 'reduce':
+      return p.outer * p.size * p.inner;
+    case 'resample':
+      return p.outer * p.inSize * p.inner;
+    default:
+      return undefined;
   }
 }
 
-function count(dims: readonly number[]): number {
-  return dims.reduce((product, dim) => product * dim, 1);
+/** Computes into C what a kernel for `problem` does, by the oracles. Operands may be longer than the problem needs. */
+export function compute(
+  problem: Problem,
+  [a, b]: readonly Float32Array[],
+  c: Float32Array,
+  operands?: { weights: Weights; bias?: Bias },
+): void {
+  if (isMatmul(problem)) {
+    c.set(referenceMatmul(operands!.weights, problem, part(a, inputSize(problem)), operands?.bias).y);
+  } else {
+    computeWeightless(problem, [part(a, sizeOfA(problem) ?? a.length), b], c);
+  }
 }
 
 function inputSize({ window, channels }: Pick<MatmulProblem, 'window' | 'channels'>): number {

@@ -1,18 +1,31 @@
-import { composeClamp, type Graph, isBinary, isLayer } from '../ir.js';
+import { NONLINEARITIES, type Nonlinearity } from '../../plan/problem.js';
+import { composeClamp, type Graph, isBinary, isLayer, isPlain, type Node } from '../ir.js';
 import { Rewriter } from './rewrite.js';
 
-/** Fuses each clamp (Relu, Clip) into the layer, elementwise operator or clamp that feeds it alone. */
+const endsLayers = (f: string): f is Nonlinearity => (NONLINEARITIES as readonly string[]).includes(f);
+
+/** `from` with what `node` does to its output, or undefined where it can't do that itself. */
+function fuse(from: Node, node: Node): Node | undefined {
+  if (node.op === 'clamp') {
+    const takesClamp = isLayer(from) || isBinary(from) || from.op === 'clamp' || from.op === 'activation';
+    return takesClamp ? { ...from, output: node.output, clamp: composeClamp(from.clamp, node.clamp) } : undefined;
+  }
+  if (node.op !== 'activation' || !isLayer(from) || !isPlain(from)) return undefined;
+  const { nonlinearity, clamp, output } = node;
+  return endsLayers(nonlinearity) ? { ...from, output, nonlinearity, clamp } : undefined;
+}
+
+/**
+ * Fuses each clamp (Relu, Clip) into the layer, elementwise operator or clamp that feeds it alone, and each function that
+ * can end a layer into that layer.
+ */
 export function fuseActivation(graph: Graph): Graph {
   const rewriter = new Rewriter(graph);
   for (const node of graph.nodes) {
-    const from = node.op === 'clamp' ? rewriter.producer(node.inputs[0]) : undefined;
-    const fuses =
-      from && (isLayer(from) || isBinary(from) || from.op === 'clamp') && rewriter.uses(node.inputs[0]) === 1;
-    if (node.op === 'clamp' && fuses) {
-      rewriter.swap(from, { ...from, output: node.output, clamp: composeClamp(from.clamp, node.clamp) });
-    } else {
-      rewriter.emit(node);
-    }
+    const from = rewriter.producer(node.inputs[0]);
+    const fused = from && rewriter.uses(node.inputs[0]) === 1 ? fuse(from, node) : undefined;
+    if (from && fused) rewriter.swap(from, fused);
+    else rewriter.emit(node);
   }
   return rewriter.finish();
 }

@@ -1,4 +1,4 @@
-import { type BatchNormNode, denseValues, type Graph, isClamped, isLayer, type LayerNode, NO_CLAMP } from '../ir.js';
+import { type BatchNormNode, denseValues, type Graph, isLayer, isPlain, type LayerNode, NO_CLAMP } from '../ir.js';
 import { Rewriter } from './rewrite.js';
 
 /** The layer followed by the normalisation as one layer: W' = scale * W, bias' = scale * bias + shift. */
@@ -17,7 +17,7 @@ export function foldBatchNorm(graph: Graph): Graph {
     const folds =
       from &&
       isLayer(from) &&
-      !isClamped(from.clamp) &&
+      isPlain(from) &&
       rewriter.uses(node.inputs[0]) === 1 &&
       channelAxis(from, rewriter) === 1;
     if (node.op === 'batchNorm' && folds) rewriter.swap(from, fold(from, node));

@@ -1,4 +1,13 @@
-import { type Constant, type Graph, isClamped, isLayer, type LayerNode, type Node } from '../ir.js';
+import {
+  type Constant,
+  denseValues,
+  type Graph,
+  isBinary,
+  isLayer,
+  isPlain,
+  type LayerNode,
+  type Node,
+} from '../ir.js';
 import type { Shape } from '../shapes.js';
 import { Rewriter } from './rewrite.js';
 
@@ -12,7 +21,10 @@ function perRow({ dims, data }: Constant, layer: LayerNode, shape: Shape): Float
   return varies === axis && data.length === rows ? data : undefined;
 }
 
-/** Folds `layer + constant`, `constant + layer` and `layer - constant` into the layer's bias. */
+/**
+ * Folds what is done to a layer by a constant a row into its weights and bias: `layer + constant`, `layer - constant`,
+ * `layer * constant` and `layer / constant`, and where it makes no difference the other way round.
+ */
 export function foldBias(graph: Graph): Graph {
   const rewriter = new Rewriter(graph);
   for (const node of graph.nodes) if (!fold(node, rewriter)) rewriter.emit(node);
@@ -20,23 +32,35 @@ export function foldBias(graph: Graph): Graph {
 }
 
 function fold(node: Node, rewriter: Rewriter): boolean {
-  if (node.op !== 'add' && node.op !== 'sub') return false;
-  for (const [side, other] of node.op === 'add'
-    ? [
-        [0, 1],
-        [1, 0],
-      ]
-    : [[0, 1]]) {
-    const layer = rewriter.producer(node.inputs[side]);
-    const constant = rewriter.constantOf(node.inputs[other]);
-    if (!layer || !isLayer(layer) || !constant) continue;
-    if (isClamped(layer.clamp) || rewriter.uses(node.inputs[side]) !== 1) continue;
-    const added = perRow(constant, layer, rewriter.shape(layer.output));
-    if (!added) continue;
-    const sign = node.op === 'sub' ? -1 : 1;
-    const bias = added.map((x, row) => (layer.bias?.[row] ?? 0) + sign * x);
-    rewriter.swap(layer, { ...layer, output: node.output, bias, clamp: node.clamp });
+  if (!isBinary(node) || !['add', 'sub', 'mul', 'div'].includes(node.op)) return false;
+  const sides = node.op === 'add' || node.op === 'mul' ? [0, 1] : [0];
+  for (const side of sides) {
+    const id = node.inputs[side];
+    const layer = rewriter.producer(id);
+    const constant = rewriter.constantOf(node.inputs[1 - side]);
+    if (!layer || !isLayer(layer) || !constant || !isPlain(layer) || rewriter.uses(id) !== 1) continue;
+    const operand = perRow(constant, layer, rewriter.shape(layer.output));
+    if (!operand) continue;
+    const isSum = node.op === 'add' || node.op === 'sub';
+    // What is infinite is left to be so when it runs: weights have to be finite.
+    if (!isSum && !operand.every((x) => Number.isFinite(node.op === 'div' ? 1 / x : x))) continue;
+    const folded = isSum
+      ? withBias(layer, operand, node.op === 'sub' ? -1 : 1)
+      : scaled(layer, operand, node.op === 'div');
+    rewriter.swap(layer, { ...folded, output: node.output, clamp: node.clamp });
     return true;
   }
   return false;
+}
+
+function withBias(layer: LayerNode, added: Float32Array, sign: number): LayerNode {
+  return { ...layer, bias: added.map((x, row) => (layer.bias?.[row] ?? 0) + sign * x) };
+}
+
+function scaled(layer: LayerNode, factor: Float32Array, inverse: boolean): LayerNode {
+  const { rows, cols } = layer.weights;
+  const by = factor.map((x) => (inverse ? 1 / x : x));
+  const values = denseValues(layer).map((w, i) => w * by[Math.floor(i / cols)]);
+  const bias = layer.bias?.map((x, row) => x * by[row]);
+  return { ...layer, weights: { format: 'dense', rows, cols, values }, bias };
 }

@@ -2,8 +2,9 @@ import type { Graph } from '../ir.js';
 import { fuseActivation } from './activation.js';
 import { foldBatchNorm, lowerBatchNorm } from './batchnorm.js';
 import { foldBias } from './bias.js';
+import { findActivations, findNormalizations, foldAffine } from './composites.js';
 import { foldConstants } from './constants.js';
-import { foldFlatten, sinkTransposes, toNhwc, transposeToReshape } from './layout.js';
+import { foldFlatten, fuseTransposes, sinkTransposes, toNhwc, transposeToReshape } from './layout.js';
 import { removeDead } from './rewrite.js';
 
 /** From a graph to one that computes the same with less work. Pure: the argument is not changed. */
@@ -13,6 +14,9 @@ export type GraphPass = (graph: Graph) => Graph;
 export const PASSES: readonly { name: string; run: GraphPass }[] = [
   { name: 'removeDead', run: removeDead },
   { name: 'foldConstants', run: foldConstants },
+  { name: 'findActivations', run: findActivations },
+  { name: 'findNormalizations', run: findNormalizations },
+  { name: 'foldAffine', run: foldAffine },
   { name: 'foldBatchNorm', run: foldBatchNorm },
   { name: 'lowerBatchNorm', run: lowerBatchNorm },
   { name: 'foldBias', run: foldBias },
@@ -20,6 +24,7 @@ export const PASSES: readonly { name: string; run: GraphPass }[] = [
   { name: 'toNhwc', run: toNhwc },
   { name: 'sinkTransposes', run: sinkTransposes },
   { name: 'foldFlatten', run: foldFlatten },
+  { name: 'fuseTransposes', run: fuseTransposes },
   { name: 'transposeToReshape', run: transposeToReshape },
 ];
 

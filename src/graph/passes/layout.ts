@@ -109,32 +109,79 @@ function raise(node: TransposeNode, rewriter: Rewriter): boolean {
  * @param again try the same once more with what is then before it: a reshape may hide a transpose
  */
 function sink(node: Node, rewriter: Rewriter, again = true): boolean {
-  const moved = isBinary(node) ? sinkBinary(node, rewriter) : sinkUnary(node, rewriter);
+  const moved = isBinary(node) ? sinkBinary(node, rewriter) : sinkOther(node, rewriter);
   if (!moved) return false;
   const before = rewriter.value(`${rewriter.name(node.output)}.moved`);
-  const inner = { ...node, inputs: moved.inputs, output: before };
+  const inner = { ...moved.node, output: before };
   if (!again || !sink(inner, rewriter, false)) rewriter.emit(inner);
   rewriter.emit({ ...moved.by, inputs: [before], output: node.output });
   return true;
 }
 
 interface Moved {
-  /** What the operator reads instead. */
-  inputs: readonly ValueId[];
+  /** The operator on what was transposed. */
+  node: Node;
   /** The node that goes behind it. */
   by: TransposeNode | ReshapeNode;
 }
 
-function sinkUnary(node: Node, rewriter: Rewriter): Moved | undefined {
+function sinkOther(node: Node, rewriter: Rewriter): Moved | undefined {
   const from = rewriter.producer(node.inputs[0]);
-  if (node.op === 'clamp' && (from?.op === 'transpose' || from?.op === 'reshape'))
-    return { inputs: from.inputs, by: from };
-  if (node.op === 'softmax' && from?.op === 'transpose') {
-    // Rows must stay rows: the permutation may mix dimensions of the tail only with each other.
-    const start = from.perm.length - node.tail;
-    if (from.perm.every((axis, i) => axis >= start === i >= start)) return { inputs: from.inputs, by: from };
+  if (from?.op === 'reshape' && (node.op === 'clamp' || node.op === 'activation')) {
+    return { node: { ...node, inputs: from.inputs }, by: from };
   }
-  return undefined;
+  if (from?.op !== 'transpose') return undefined;
+  const inputs =
+    node.op === 'concat'
+      ? node.inputs.map((id) => beforeTranspose(id, from.perm, rewriter))
+      : [from.inputs[0], ...node.inputs.slice(1)];
+  const permuted = permute(node, from.perm);
+  if (!permuted || inputs.includes(undefined)) return undefined;
+  return { node: { ...permuted, inputs: inputs as ValueId[] }, by: from };
+}
+
+/** What a value is a transpose of, constants too. */
+function beforeTranspose(id: ValueId, perm: readonly number[], rewriter: Rewriter): ValueId | undefined {
+  const transpose = transposeInto(rewriter, id);
+  if (transpose && same(transpose.perm, perm)) return transpose.inputs[0];
+  const constant = rewriter.constantOf(id);
+  return constant && constant.dims.length === perm.length
+    ? rewriter.constant(`${rewriter.name(id)}.transposed`, transposeConstant(constant, inversePermutation(perm)))
+    : undefined;
+}
+
+/** The node as it works on x instead of transpose(x), or undefined where it can't. */
+function permute(node: Node, perm: readonly number[]): Node | undefined {
+  switch (node.op) {
+    case 'clamp':
+    case 'activation':
+      return node;
+    case 'softmax':
+    case 'normalize': {
+      // Rows must stay rows: the permutation may mix dimensions of the tail only with each other.
+      const start = perm.length - node.tail;
+      const separate = perm.every((axis, i) => axis >= start === i >= start);
+      const inOrder = node.op === 'softmax' || perm.every((axis, i) => i < start || axis === i);
+      return separate && inOrder ? node : undefined;
+    }
+    case 'concat':
+    case 'resample':
+      return { ...node, axis: perm[node.axis] };
+    case 'slice':
+      return { ...node, cuts: node.cuts.map((cut) => ({ ...cut, axis: perm[cut.axis] })) };
+    case 'pad': {
+      const inverse = inversePermutation(perm);
+      const of = (sizes: readonly number[]) => inverse.map((axis) => sizes[axis]);
+      return { ...node, before: of(node.before), after: of(node.after) };
+    }
+    case 'reduce': {
+      const axes = node.axes.map((axis) => perm[axis]).sort((a, b) => a - b);
+      // Kernels reduce neighbours.
+      return axes.at(-1)! - axes[0] === axes.length - 1 ? { ...node, axes } : undefined;
+    }
+    default:
+      return undefined;
+  }
 }
 
 function sinkBinary(node: BinaryNode, rewriter: Rewriter): Moved | undefined {
@@ -150,7 +197,7 @@ function sinkBinary(node: BinaryNode, rewriter: Rewriter): Moved | undefined {
     else if (constant && constant.dims.length <= rank) inputs.push(transposeOperand(id, rank, by.perm, rewriter));
     else return undefined;
   }
-  return { inputs, by };
+  return { node: { ...node, inputs }, by };
 }
 
 /** A constant that broadcasts against transpose(x) as one that broadcasts against x. */
@@ -194,7 +241,8 @@ function flatten(node: LinearNode, rewriter: Rewriter): boolean {
 
   const flat = rewriter.value(`${rewriter.name(reshape.output)}.nhwc`);
   const target = reshape.target.map(
-    (dim): ReshapeDim => (typeof dim === 'object' ? { axes: dim.axes.map((axis) => perm[axis]) } : dim),
+    (dim): ReshapeDim =>
+      typeof dim === 'object' && 'axes' in dim ? { ...dim, axes: dim.axes.map((axis) => perm[axis]) } : dim,
   );
   rewriter.emit({ op: 'reshape', name: `${reshape.name}.nhwc`, inputs: transpose.inputs, output: flat, target });
   rewriter.emit({ ...node, inputs: [flat], weights: { format: 'dense', rows, cols, values } });
@@ -214,6 +262,25 @@ function tailStart(shape: Shape, count: number): number | undefined {
     }
   }
   return undefined;
+}
+
+/** Products read their operands through transposes: those that only they wanted go. */
+export function fuseTransposes(graph: Graph): Graph {
+  const rewriter = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    if (node.op !== 'batchMatmul') {
+      rewriter.emit(node);
+      continue;
+    }
+    const from = node.inputs.map((id) => transposeInto(rewriter, id));
+    const composed = from.map((transpose, i) => {
+      const { [i]: perm } = node.perms;
+      return transpose ? (perm?.map((axis) => transpose.perm[axis]) ?? transpose.perm) : perm;
+    });
+    const inputs = from.map((transpose, i) => transpose?.inputs[0] ?? node.inputs[i]);
+    rewriter.emit({ ...node, inputs, perms: [composed[0], composed[1]] });
+  }
+  return rewriter.finish();
 }
 
 /** Transposes that only move dimensions of size 1 leave every element in its place: they become reshapes. */

@@ -1,16 +1,18 @@
-import type { Backend, DeviceBuffer, Kernel, Operands } from '../backend.js';
+import type { Backend, DeviceBuffer, Operands } from '../backend.js';
 import { describe, isLost, ThinferError } from '../errors.js';
 import type { FormatName } from '../formats/format.js';
-import { isMatmul, type Problem } from '../plan/problem.js';
-import { type Selection, select } from '../plan/select.js';
+import { product } from '../plan/strides.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
+import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
-import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
-import { problemOf } from './problems.js';
-import { formatShape, inferShapes, isConcrete, type Shape } from './shapes.js';
+import { type Draft, type PlacementReport, type Plan, Planner } from './plan.js';
+import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
+
+export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
+export type { PlacementReport } from './plan.js';
 
 /** What a model needs from a runtime. Backends are preferred in this order when their predicted times are equal. */
 export interface RuntimeLike {
@@ -24,18 +26,6 @@ export interface ModelOptions {
   backend?: BackendName;
 }
 
-/** f32 data with its shape, row-major. */
-export interface TensorLike {
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
-
-/**
- * A plain array for an input whose shape has at most one open dimension: the batch follows from its length. A Tensor
- * on the device that the model runs on is read where it lies.
- */
-export type ModelInput = Float32Array | TensorLike | Tensor;
-export type ModelInputs = Readonly<Record<string, ModelInput>>;
 export type ModelOutputs = Record<string, { shape: number[]; data: Float32Array }>;
 
 /** What the plan in use does with one node. */
@@ -50,20 +40,10 @@ export interface NodeReport {
   predictedMs: number;
   /** Layers with weights only. */
   format?: FormatName;
-  /** Bytes of packed weights and bias on the device, padding included. Layers with weights only. */
+  /** Bytes of packed weights and bias on the device, padding included; 0 for those that a layer before has. Layers with weights only. */
   weightBytes?: number;
   /** Every row that was considered on the chosen backend, and why it was chosen or not. */
   candidates: Candidate[];
-}
-
-/** What was predicted for one backend when the plan in use was made. */
-export interface PlacementReport {
-  backend: BackendName;
-  device: string;
-  /** Milliseconds of one run; infinite where the graph can't run. */
-  predictedMs: number;
-  chosen: boolean;
-  reason: string;
 }
 
 /** Bytes that a model holds on devices. */
@@ -83,67 +63,6 @@ export interface ModelMemory {
 /** Plans for different input shapes that are kept; the least recently used is freed first. */
 export const MAX_PLANS = 4;
 
-/** Things on devices that plans share: made when the first plan asks, freed when the last lets go. */
-class Shared<T extends { readonly bytes: number }> {
-  readonly #entries = new Map<string, { item: T; users: number; free(): void }>();
-
-  acquire(key: string, make: () => T, free: (item: T) => void): T {
-    let entry = this.#entries.get(key);
-    if (!entry) {
-      const item = make();
-      entry = { item, users: 0, free: () => free(item) };
-      this.#entries.set(key, entry);
-    }
-    entry.users++;
-    return entry.item;
-  }
-
-  release(key: string): void {
-    const entry = this.#entries.get(key);
-    if (!entry || --entry.users > 0) return;
-    this.#entries.delete(key);
-    entry.free();
-  }
-
-  get bytes(): number {
-    return [...this.#entries.values()].reduce((sum, { item }) => sum + item.bytes, 0);
-  }
-}
-
-type InputData = ReadonlyMap<ValueId, Float32Array | Tensor>;
-
-interface Step {
-  node: Node;
-  problem: Problem;
-  selection: Selection;
-}
-
-/** What one backend would do for one shape: nothing is allocated yet. */
-interface Draft {
-  backend: Backend;
-  steps: Step[];
-  predictedMs: number;
-}
-
-/** A draft with its kernels and weights on the device. Buffers of activations come with the first run. */
-interface Plan extends Draft {
-  key: string;
-  shapes: ReadonlyMap<ValueId, readonly number[]>;
-  kernels: Kernel[];
-  operands: (Operands | undefined)[];
-  constants: ReadonlyMap<ValueId, DeviceBuffer>;
-  memory: MemoryPlan;
-  buffers: DeviceBuffer[] | undefined;
-  placements: PlacementReport[];
-  /** Ends its use of everything shared. */
-  release: (() => void)[];
-  ran: boolean;
-}
-
-function product(dims: readonly number[]): number {
-  return dims.reduce((a, b) => a * b, 1);
-}
-
 /**
  * A network with its weights packed, on a runtime's backends. The whole graph runs on one backend: the one with the
  * lowest sum of predicted times for the input's shape. Calls may overlap; they run one after the other.
@@ -152,12 +71,9 @@ export class Model {
   readonly #runtime: RuntimeLike;
   readonly #graph: Graph;
   readonly #forced: BackendName | undefined;
-  /** The value whose memory a value lies in: itself, or what its reshape reads. */
-  readonly #roots: ReadonlyMap<ValueId, ValueId>;
+  readonly #planner: Planner;
   /** Most recently used last. */
   readonly #plans: Plan[] = [];
-  readonly #operands = new Shared<Operands>();
-  readonly #constants = new Shared<DeviceBuffer>();
   readonly #lost = new Set<Backend>();
   #queue: Promise<unknown> = Promise.resolve();
   #pending = 0;
@@ -167,11 +83,7 @@ export class Model {
     this.#runtime = runtime;
     this.#graph = graph;
     this.#forced = forced;
-    const roots = new Map<ValueId, ValueId>([...graph.values.keys()].map((id) => [id, id]));
-    for (const node of graph.nodes) {
-      if (node.op === 'reshape') roots.set(node.output, roots.get(node.inputs[0])!);
-    }
-    this.#roots = roots;
+    this.#planner = new Planner(graph, runtime.backends);
   }
 
   /**
@@ -214,15 +126,15 @@ export class Model {
 
   /** Bytes of packed weights and biases on devices. */
   get weightBytes(): number {
-    return this.#operands.bytes;
+    return this.#planner.weightBytes;
   }
 
   get memory(): ModelMemory {
     const plan = this.#plans.at(-1);
     const buffers = this.#plans.flatMap(({ buffers }) => buffers ?? []);
     return {
-      weightBytes: this.#operands.bytes,
-      constantBytes: this.#constants.bytes,
+      weightBytes: this.#planner.weightBytes,
+      constantBytes: this.#planner.constantBytes,
       activationBytes: buffers.reduce((sum, { bytes }) => sum + bytes, 0),
       plannedBytes: plan?.memory.peakBytes ?? 0,
       unsharedBytes: plan?.memory.unsharedBytes ?? 0,
@@ -233,23 +145,28 @@ export class Model {
   explain(): NodeReport[] {
     const plan = this.#plans.at(-1);
     if (!plan) return [];
-    const steps = new Map(plan.steps.map((step, i) => [step.node, { ...step, operands: plan.operands[i] }]));
     const { device } = plan.backend;
+    const reported = new Set<Operands>();
     return this.#graph.nodes.map((node) => {
-      const step = steps.get(node);
-      const chosen = step?.selection.candidates.find((candidate) => candidate.chosen);
+      const steps = plan.steps.flatMap((step, i) =>
+        step.node.output === node.output ? { ...step, operands: plan.operands[i] } : [],
+      );
+      const candidates = steps.flatMap(({ selection }) => selection.candidates);
+      const chosen = candidates.filter((candidate) => candidate.chosen);
       const report: NodeReport = {
         name: node.name,
         op: node.op,
         shape: [...plan.shapes.get(node.output)!],
         backend: device.backend,
-        variant: step?.selection.variant.name ?? 'alias',
-        predictedMs: chosen ? chosen.predictedMs - device.runMs : 0,
-        candidates: step?.selection.candidates ?? [],
+        variant: [...new Set(chosen.map(({ variant }) => variant))].join(', ') || 'alias',
+        predictedMs: chosen.reduce((sum, { predictedMs }) => sum + predictedMs - device.runMs, 0),
+        candidates,
       };
       if (isLayer(node)) {
         report.format = node.weights.format;
-        report.weightBytes = step?.operands?.bytes ?? 0;
+        const operands = steps[0]?.operands;
+        report.weightBytes = operands && !reported.has(operands) ? operands.bytes : 0;
+        if (operands) reported.add(operands);
       }
       return report;
     });
@@ -268,7 +185,7 @@ export class Model {
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
   async run(inputs: ModelInputs, { signal }: { signal?: AbortSignal } = {}): Promise<ModelOutputs> {
-    const { shapes, data } = this.#readInputs(inputs);
+    const { shapes, data } = readInputs(this.#graph, inputs);
     return this.#enqueue(async () => {
       const retried = new Set<Backend>();
       for (;;) {
@@ -326,32 +243,6 @@ export class Model {
     return shapes;
   }
 
-  #readInputs(inputs: ModelInputs): { shapes: Map<ValueId, readonly number[]>; data: InputData } {
-    const expected = this.#graph.inputs.map(({ name }) => name);
-    const given = typeof inputs === 'object' && inputs !== null ? Object.keys(inputs) : [];
-    if (given.length !== expected.length || !expected.every((name) => given.includes(name))) {
-      throw new ThinferError({
-        code: 'bad-argument',
-        place: 'model.run: inputs',
-        expected: `an object with ${expected.map((name) => JSON.stringify(name)).join(', ') || 'no inputs'}`,
-        got: given.map((name) => JSON.stringify(name)).join(', ') || describe(inputs),
-      });
-    }
-    const shapes = new Map<ValueId, readonly number[]>();
-    const data = new Map<ValueId, Float32Array | Tensor>();
-    const sizes = new Map<string, number>();
-    // Shapes that are given settle open dimensions for the arrays that come without.
-    const withShape = (name: string) => !(inputs[name] instanceof Float32Array);
-    const ordered = [...this.#graph.inputs].sort((a, b) => Number(withShape(b.name)) - Number(withShape(a.name)));
-    for (const { name, value } of ordered) {
-      const { shape: declared } = this.#graph.values.get(value)!;
-      const input = readInput(name, inputs[name], declared, sizes);
-      shapes.set(value, input.shape);
-      data.set(value, input.data);
-    }
-    return { shapes, data };
-  }
-
   /** The plan for these input shapes, made unless it is kept. */
   async #planFor(inputShapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
     const key = JSON.stringify(this.#graph.inputs.map(({ value }) => inputShapes.get(value)));
@@ -361,7 +252,7 @@ export class Model {
       this.#plans.push(plan);
       return plan;
     }
-    const plan = await this.#makePlan(key, inferShapes(this.#graph, inputShapes));
+    const plan = await this.#makePlan(key, concretize(this.#graph, inputShapes));
     // A plan that was made ahead and never ran has served its purpose when another shape comes.
     this.#freePlans((old) => !old.ran);
     this.#plans.push(plan);
@@ -369,7 +260,7 @@ export class Model {
     return plan;
   }
 
-  async #makePlan(key: string, shapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
+  async #makePlan(key: string, graph: ConcreteGraph): Promise<Plan> {
     const placements: PlacementReport[] = [];
     const errors: unknown[] = [];
     const drafts: Draft[] = [];
@@ -383,7 +274,7 @@ export class Model {
       if (this.#forced !== undefined && backend.device.backend !== this.#forced) continue;
       try {
         if (this.#lost.has(backend)) throw lostError(backend);
-        drafts.push(this.#draft(backend, shapes));
+        drafts.push(this.#planner.draft(backend, graph));
       } catch (error) {
         if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
         refuse(backend, error);
@@ -399,10 +290,10 @@ export class Model {
         continue;
       }
       try {
-        plan = await this.#realise(draft, key, shapes).catch(async (error) => {
+        plan = await this.#planner.realise(draft, key, graph.shapes).catch(async (error) => {
           if (!isLost(error) || !(await draft.backend.recover?.())) throw error;
           this.#freePlans((old) => old.backend === draft.backend);
-          return this.#realise(this.#draft(draft.backend, shapes), key, shapes);
+          return this.#planner.realise(this.#planner.draft(draft.backend, graph), key, graph.shapes);
         });
         const { backend, label } = draft.backend.device;
         const reason = this.#forced ? 'forced by name' : 'lowest predicted time';
@@ -426,115 +317,6 @@ export class Model {
     });
   }
 
-  /** Selects a row for every node on one backend. */
-  #draft(backend: Backend, shapes: ReadonlyMap<ValueId, readonly number[]>): Draft {
-    const { device, variants } = backend;
-    const steps: Step[] = [];
-    let predictedMs = device.runMs;
-    for (const node of this.#graph.nodes) {
-      const problem = product(shapes.get(node.output)!) === 0 ? undefined : problemOf(node, shapes);
-      if (!problem) continue;
-      const selection = select(problem, [{ device, variants }], { place: `node "${node.name}"` });
-      predictedMs += selection.candidates.find((candidate) => candidate.chosen)!.predictedMs - device.runMs;
-      steps.push({ node, problem, selection });
-    }
-    return { backend, steps, predictedMs };
-  }
-
-  /** Puts weights and constants on the device and prepares the kernels; frees what it made when it fails. */
-  async #realise(draft: Draft, key: string, shapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
-    const release: (() => void)[] = [];
-    try {
-      const constants = this.#uploadConstants(draft, release);
-      const operands = draft.steps.map((step) => this.#packStep(draft.backend, step, release));
-      const kernels: Kernel[] = [];
-      release.push(() => kernels.forEach((kernel) => void kernel.free()));
-      const preparing = draft.steps.map(async ({ selection, problem }, i) => {
-        kernels[i] = await draft.backend.prepare(selection.variant, problem, operands[i]);
-      });
-      for (const { status, reason } of (await Promise.allSettled(preparing)) as PromiseRejectedResult[]) {
-        if (status === 'rejected') throw reason;
-      }
-      const memory = planMemory(this.#lifetimes(draft.steps, shapes));
-      return {
-        ...draft,
-        key,
-        shapes,
-        kernels,
-        operands,
-        constants,
-        memory,
-        buffers: undefined,
-        placements: [],
-        release,
-        ran: false,
-      };
-    } catch (error) {
-      for (const free of release.reverse()) free();
-      throw error;
-    }
-  }
-
-  #packStep(backend: Backend, { node, problem, selection }: Step, release: (() => void)[]): Operands | undefined {
-    if (!isLayer(node) || !isMatmul(problem)) return undefined;
-    const { variant } = selection;
-    const key = this.#key(backend, `${node.output} ${backend.layoutOf(variant, problem)}`);
-    const operands = this.#operands.acquire(
-      key,
-      () => backend.pack(variant, problem, node.weights, node.bias),
-      (packed) => packed.free(),
-    );
-    release.push(() => this.#operands.release(key));
-    return operands;
-  }
-
-  #uploadConstants({ backend, steps }: Draft, release: (() => void)[]): Map<ValueId, DeviceBuffer> {
-    const buffers = new Map<ValueId, DeviceBuffer>();
-    for (const id of steps.flatMap(({ node }) => node.inputs)) {
-      const root = this.#roots.get(id)!;
-      const constant = this.#graph.constants.get(root);
-      if (!constant || buffers.has(root)) continue;
-      const key = this.#key(backend, String(root));
-      const label = this.#graph.values.get(root)!.name;
-      const upload = () => {
-        const buffer = backend.createBuffer(Math.max(constant.data.byteLength, 4), label);
-        backend.write(buffer, constant.data);
-        return buffer;
-      };
-      const buffer = this.#constants.acquire(key, upload, (unused) => backend.freeBuffer(unused));
-      buffers.set(root, buffer);
-      release.push(() => this.#constants.release(key));
-    }
-    return buffers;
-  }
-
-  #key(backend: Backend, what: string): string {
-    return `${this.#runtime.backends.indexOf(backend)} ${what}`;
-  }
-
-  /** When each tensor is needed: step i writes its output and reads its inputs. Inputs are written before step 0. */
-  #lifetimes(steps: readonly Step[], shapes: ReadonlyMap<ValueId, readonly number[]>): Lifetime[] {
-    const lifetimes = new Map<ValueId, Lifetime>();
-    const bytesOf = (id: ValueId) => Math.max(4 * product(shapes.get(id)!), 4);
-    const inputs = new Set(this.#graph.inputs.map(({ value }) => value));
-    const read = (id: ValueId, step: number) => {
-      const root = this.#roots.get(id)!;
-      const lifetime = lifetimes.get(root);
-      if (lifetime) lifetime.last = step;
-      else if (inputs.has(root)) lifetimes.set(root, { id: root, bytes: bytesOf(root), first: -1, last: step });
-    };
-    for (const [i, { node }] of steps.entries()) {
-      for (const id of node.inputs) read(id, i);
-      lifetimes.set(node.output, { id: node.output, bytes: bytesOf(node.output), first: i, last: i });
-    }
-    // Outputs that steps wrote live on until they are read back; those that are inputs are copied on the host.
-    for (const { value } of this.#graph.outputs) {
-      const lifetime = lifetimes.get(this.#roots.get(value)!);
-      if (lifetime && !inputs.has(lifetime.id)) lifetime.last = steps.length;
-    }
-    return [...lifetimes.values()];
-  }
-
   async #execute(plan: Plan, data: InputData): Promise<ModelOutputs> {
     const { backend, memory, steps, kernels, constants, shapes } = plan;
     plan.ran = true;
@@ -549,13 +331,15 @@ export class Model {
       else if (input.backend === backend) here.set(id, input.buffer);
       else backend.write(buffer, await input.data());
     }
-    const bufferOf = (id: ValueId) => here.get(this.#roots.get(id)!)!;
+    const bufferOf = (id: ValueId) => here.get(this.#planner.rootOf(id))!;
     const pass = backend.beginPass();
-    for (const [i, { node }] of steps.entries()) pass.run(kernels[i], node.inputs.map(bufferOf), bufferOf(node.output));
+    for (const [i, { node, inputs }] of steps.entries()) {
+      pass.run(kernels[i], inputs.map(bufferOf), bufferOf(node.output));
+    }
     await pass.submit();
     const outputs: ModelOutputs = {};
     for (const { name, value } of this.#graph.outputs) {
-      const root = this.#roots.get(value)!;
+      const root = this.#planner.rootOf(value);
       const shape = [...shapes.get(value)!];
       const known = data.get(root) ?? this.#graph.constants.get(root)?.data;
       if (known) outputs[name] = { shape, data: known instanceof Tensor ? await known.data() : known.slice() };
@@ -621,68 +405,4 @@ export class Model {
 function lostError(backend: Backend): ThinferError {
   const { label } = backend.device;
   return new ThinferError({ code: 'device-lost', place: 'model', expected: `${label} in use`, got: 'a lost device' });
-}
-
-function badInput(name: string, expected: string, got: string, hint = ''): never {
-  throw new ThinferError({ code: 'bad-shape', place: `model.run: input "${name}"`, expected, got, hint });
-}
-
-/** Checks one input against its declared shape; open dimensions are settled in `sizes`. */
-function readInput(
-  name: string,
-  input: ModelInput,
-  declared: Shape,
-  sizes: Map<string, number>,
-): { shape: readonly number[]; data: Float32Array | Tensor } {
-  const data = input instanceof Float32Array || input instanceof Tensor ? input : input?.data;
-  const given = input instanceof Float32Array ? undefined : input?.shape;
-  const isData = data instanceof Float32Array || (data instanceof Tensor && data.dtype === 'float32');
-  if (!isData || !(input instanceof Float32Array || Array.isArray(given))) {
-    throw new ThinferError({
-      code: 'bad-argument',
-      place: `model.run: input "${name}"`,
-      expected: 'a Float32Array, { shape, data: Float32Array } or a Tensor of float32',
-      got: describe(input),
-    });
-  }
-  const length = data instanceof Tensor ? data.size : data.length;
-  if (given) matchShape(name, given, declared, sizes);
-  else settle(name, declared, length, sizes);
-  const shape = declared.map((dim) => (typeof dim === 'string' ? sizes.get(dim)! : dim));
-  if (product(shape) !== length) {
-    badInput(name, `${product(shape)} elements for the shape ${formatShape(shape)}`, String(length));
-  }
-  return { shape, data };
-}
-
-/** Checks a shape that came with the data. */
-function matchShape(name: string, given: readonly number[], declared: Shape, sizes: Map<string, number>): void {
-  const fits = given.every((size, axis) => {
-    const dim = declared[axis];
-    const wanted = typeof dim === 'string' ? (sizes.get(dim) ?? size) : dim;
-    if (typeof dim === 'string') sizes.set(dim, wanted);
-    return Number.isSafeInteger(size) && size >= 0 && wanted === size;
-  });
-  if (!fits || given.length !== declared.length)
-    badInput(name, `the shape ${formatShape(declared)}`, formatShape(given));
-}
-
-/** Finds the one open dimension of an array that comes without a shape. */
-function settle(name: string, declared: Shape, length: number, sizes: Map<string, number>): void {
-  const open = declared.filter((dim) => typeof dim === 'string' && !sizes.has(dim)) as string[];
-  if (open.length === 0) return;
-  const known = product(declared.map((dim) => (typeof dim === 'number' ? dim : (sizes.get(dim) ?? 1))));
-  if (open.length > 1) {
-    badInput(
-      name,
-      'a tensor',
-      'an array',
-      `Its shape ${formatShape(declared)} has open dimensions: pass { shape, data }.`,
-    );
-  }
-  const size = length / known;
-  if (!Number.isSafeInteger(size)) {
-    badInput(name, `a multiple of ${known} elements for the shape ${formatShape(declared)}`, String(length));
-  }
-  sizes.set(open[0], size);
 }

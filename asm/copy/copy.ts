@@ -1,0 +1,79 @@
+import { Job } from '../shared/job';
+import { storeTransposed } from '../shared/simd';
+
+// C[to + i . toStrides] = A[from + i . fromStrides]: transposes, slices, parts of a concatenation, broadcasts. Tiles are
+// rows of the last dimension. Strides and offsets are in elements and may be negative, in two's complement.
+
+const OUTER: u32 = 5;
+
+@unmanaged
+class CopyJob extends Job {
+  cols: u32;
+  from: u32;
+  to: u32;
+  fromStep: u32;
+  toStep: u32;
+  // Then, for the outer dimensions, innermost last: size, stride in A, stride in C.
+}
+
+function fill(to: usize, past: usize, value: f32): void {
+  const values = f32x4.splat(value);
+  for (; to + 16 <= past; to += 16) v128.store(to, values);
+  for (; to < past; to += 4) f32.store(to, value);
+}
+
+export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
+  const cols = job.cols;
+  const fromStep = <usize>job.fromStep * 4, toStep = <usize>job.toStep * 4;
+  const rowBytes = <usize>cols * 4;
+  const dims = changetype<usize>(job) + offsetof<CopyJob>();
+  const inner = dims + (OUTER - 1) * 12;
+  const innerSize = load<u32>(inner, 0);
+  const innerTo = <usize>load<u32>(inner, 8) * 4;
+  // Neighbouring rows that lie side by side in A go four at a time.
+  const fours = load<u32>(inner, 4) == 1 && fromStep != 4 && toStep == 4;
+  let row = begin;
+  while (row < end) {
+    let rest = row;
+    let from = job.input + <usize>job.from * 4, to = job.output + <usize>job.to * 4;
+    for (let i: i32 = OUTER - 1; i >= 0; i--) {
+      const size = load<u32>(dims + i * 12, 0);
+      const index = <usize>(rest % size) * 4;
+      from += index * load<u32>(dims + i * 12, 4);
+      to += index * load<u32>(dims + i * 12, 8);
+      rest /= size;
+    }
+    if (toStep == 4 && (fromStep == 4 || fromStep == 0)) {
+      if (fromStep) memory.copy(to, from, rowBytes);
+      else fill(to, to + rowBytes, f32.load(from));
+      row++;
+      continue;
+    }
+    let c: u32 = 0;
+    if (fours && row + 4 <= end && row % innerSize + 4 <= innerSize) {
+      for (; c + 4 <= cols; c += 4) {
+        storeTransposed(v128.load(from), v128.load(from + fromStep), v128.load(from + 2 * fromStep),
+          v128.load(from + 3 * fromStep), to, innerTo);
+        from += 4 * fromStep;
+        to += 16;
+      }
+      for (; c < cols; c++) {
+        const x = v128.load(from);
+        v128.store32_lane(to, x, 0);
+        v128.store32_lane(to + innerTo, x, 1);
+        v128.store32_lane(to + 2 * innerTo, x, 2);
+        v128.store32_lane(to + 3 * innerTo, x, 3);
+        from += fromStep;
+        to += 4;
+      }
+      row += 4;
+      continue;
+    }
+    for (; c < cols; c++) {
+      f32.store(to, f32.load(from));
+      from += fromStep;
+      to += toStep;
+    }
+    row++;
+  }
+}

@@ -1,3 +1,0 @@
-fn operate(a: f32, b: f32) -> f32 {
-  return a / b;
-}

@@ -1,0 +1,3 @@
+fn affine(y: f32, c: u32) -> f32 {
+  return y;
+}

@@ -1,0 +1,145 @@
+import type { Constant, Dim, Node, ReshapeDim, ValueId } from '../../graph/ir.js';
+import { factorsOf, formatShape, type Shape } from '../../graph/shapes.js';
+import type { Attributes } from '../attributes.js';
+import type { SparseTensorProto, TensorProto } from '../generated/onnx_pb.js';
+import type { IntegerConstant } from '../integers.js';
+import { type OnnxTensor, Unsupported } from '../tensor.js';
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+/** An IR node without what the importer fills in. */
+export type NewNode = DistributiveOmit<Node, 'name' | 'output' | 'inputs'> & { inputs: readonly ValueId[] };
+
+/** One ONNX node while it is imported. */
+export interface NodeContext {
+  readonly opset: number;
+  readonly attributes: Attributes;
+  /** Inputs that the node has, empty ones at the end not counted. */
+  readonly inputCount: number;
+  /** Outputs that the node names. */
+  readonly outputCount: number;
+  has(input: number): boolean;
+  /** An input as a value of the graph, constant or not. */
+  value(input: number): ValueId;
+  /** An input that must be an f32 constant of one of these ranks. */
+  constant(input: number, what: string, ranks?: readonly number[]): Constant;
+  isConstant(input: number): boolean;
+  /** An input that must be constant integers. */
+  integers(input: number, what: string): number[];
+  /** An input that must be sizes, of which some may be open dimensions. */
+  dims(input: number, what: string): readonly Dim[];
+  /** Whether an input is constant integers, open dimensions among them or not. */
+  isInteger(input: number): boolean;
+  /** Whether a value holds integers, known or not. */
+  holdsIntegers(value: ValueId): boolean;
+  shape(value: ValueId): Shape;
+  emit(node: NewNode): ValueId;
+  /** A constant of the model's own making. */
+  addConstant(constant: Constant): ValueId;
+  /** The same of one number; of the kind of another value, which may be integers. */
+  addScalar(value: number, like?: ValueId): ValueId;
+  /** Says what a value holds from now on. */
+  markIntegers(value: ValueId): ValueId;
+  readTensor(tensor: TensorProto): OnnxTensor;
+  readSparse(tensor: SparseTensorProto): OnnxTensor;
+  /** Counts elements that are about to be allocated. */
+  claim(count: number): void;
+  /** Says that the file contradicts itself or ONNX. */
+  bad(what: string, expected: string, got: string): never;
+}
+
+/** One ONNX operator: what it may have, and the IR that takes its place. */
+export interface Operator {
+  attributes: readonly string[];
+  inputs: readonly [min: number, max: number];
+  /** Returns what its first output is, or all of them in their order. */
+  read(c: NodeContext): Made | Made[];
+}
+
+/** What an output of an operator is: a value of the graph, or a constant. */
+export type Made = ValueId | OnnxTensor | IntegerConstant;
+
+/** An axis attribute counted from the front. */
+export function axisOf(c: NodeContext, fallback: number, rank: number, last = rank - 1): number {
+  const axis = c.attributes.int('axis', fallback, -rank, last);
+  return axis < 0 ? axis + rank : axis;
+}
+
+/** Axes counted from the front, each once. */
+export function normalizeAxes(c: NodeContext, axes: readonly number[], rank: number): number[] {
+  const found = axes.map((axis) => {
+    if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
+      c.bad('axes', `integers in ${-rank}..${rank - 1}`, String(axis));
+    }
+    return axis < 0 ? axis + rank : axis;
+  });
+  if (new Set(found).size !== found.length) c.bad('axes', 'each axis once', `[${axes.join(', ')}]`);
+  return found;
+}
+
+/** Axes that an operator has as an attribute before `opset`, and as an input from then on; undefined where there are none. */
+export function axesOf(c: NodeContext, rank: number, opset: number): number[] | undefined {
+  const axes =
+    c.opset < opset ? c.attributes.ints('axes', undefined, -rank, rank) : c.has(1) ? c.integers(1, 'axes') : undefined;
+  return axes && normalizeAxes(c, axes, rank);
+}
+
+export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** Dimensions of a shape as those of a reshape of a tensor that has them. */
+export function keepDims(shape: Shape, axes: readonly number[] = range(shape.length)): ReshapeDim[] {
+  return axes.map((axis) => (typeof shape[axis] === 'number' ? shape[axis] : { axes: [axis] }));
+}
+
+/**
+ * Sizes as dimensions of a reshape: open ones are found among the dimensions of the input, as products of those, or by
+ * their name.
+ */
+export function reshapeTo(dims: readonly Dim[], input: Shape): ReshapeDim[] {
+  return dims.map((dim): ReshapeDim => {
+    if (typeof dim === 'number') return dim;
+    const whole = input.indexOf(dim);
+    if (whole >= 0) return { axes: [whole] };
+    const axes: number[] = [];
+    let times = 1;
+    for (const factor of factorsOf(dim)) {
+      if (typeof factor === 'number') {
+        times *= factor;
+        continue;
+      }
+      const axis = input.findIndex((candidate, i) => candidate === factor && !axes.includes(i));
+      if (axis < 0) return { name: dim };
+      axes.push(axis);
+    }
+    return { axes, times };
+  });
+}
+
+export function reshape(c: NodeContext, input: ValueId, target: readonly ReshapeDim[]): ValueId {
+  return c.emit({ op: 'reshape', inputs: [input], target });
+}
+
+/** The value with dimensions of 1 put in at these places of the result. */
+export function unsqueeze(c: NodeContext, input: ValueId, axes: readonly number[]): ValueId {
+  const shape = c.shape(input);
+  const target: ReshapeDim[] = keepDims(shape);
+  for (const axis of [...axes].sort((a, b) => a - b)) target.splice(axis, 0, 1);
+  return reshape(c, input, target);
+}
+
+/** The value without these dimensions, which must be 1. */
+export function squeeze(c: NodeContext, input: ValueId, axes: readonly number[]): ValueId {
+  const shape = c.shape(input);
+  for (const axis of axes) {
+    if (typeof shape[axis] === 'number' && shape[axis] !== 1) c.bad('axes', 'dimensions of 1', formatShape(shape));
+  }
+  const kept = range(shape.length).filter((axis) => !axes.includes(axis));
+  return reshape(c, input, keepDims(shape, kept));
+}
+
+/** A dimension whose size must be known now. */
+export function sizeOf(c: NodeContext, value: ValueId, axis: number): number {
+  const dim = c.shape(value)[axis];
+  if (typeof dim !== 'number')
+    throw new Unsupported(`dimension ${axis} of ${formatShape(c.shape(value))} that is open`);
+  return dim;
+}

@@ -1,0 +1,18 @@
+import type { Operator } from './context.js';
+import { elementwise } from './elementwise.js';
+import { layers } from './layers.js';
+import { movement } from './movement.js';
+import { recurrentLayers } from './recurrent.js';
+import { reductions } from './reductions.js';
+
+/**
+ * Every operator that can be imported, those of other domains than the default one with it before their name.
+ * docs/graph.md has the list with its limits.
+ */
+export const OPERATORS: Readonly<Record<string, Operator>> = {
+  ...layers,
+  ...recurrentLayers,
+  ...elementwise,
+  ...movement,
+  ...reductions,
+};
