@@ -16,6 +16,7 @@ import {
   squeeze,
   unsqueeze,
 } from './context.js';
+import { binary } from './elementwise.js';
 
 const MAX_SIZE = 2 ** 30;
 const MAX_RESIZED = 1 << 16;
@@ -114,8 +115,23 @@ function readConstantOfShape(c: NodeContext): ValueId | IntegerConstant {
   return value.kind === 'integers' ? c.markIntegers(filled) : filled;
 }
 
-function readRange(c: NodeContext): OnnxTensor {
+/** Numbers of which a range to an open dimension is cut. */
+const LONGEST_OPEN = 1 << 15;
+
+function readRange(c: NodeContext): OnnxTensor | ValueId {
   const floats = ![0, 1, 2].every((input) => c.isInteger(input));
+  if (!floats) {
+    const [[start], [limit], [delta]] = [0, 1, 2].map((input) => c.dims(input, 'range'));
+    if (start === 0 && delta === 1 && typeof limit === 'string') {
+      c.claim(LONGEST_OPEN);
+      const all = c.addConstant({
+        dims: [LONGEST_OPEN],
+        data: Float32Array.from({ length: LONGEST_OPEN }, (_, i) => i),
+      });
+      const cuts = [{ axis: 0, start: 0, end: limit, step: 1 }];
+      return c.markIntegers(c.emit({ op: 'slice', inputs: [all], cuts }));
+    }
+  }
   const [start, limit, delta] = ['start', 'limit', 'delta'].map((name, input) => {
     const values = floats ? c.constant(input, name).data : c.integers(input, name);
     if (values.length !== 1 || !Number.isFinite(values[0])) c.bad(name, 'one number', `${values.length} elements`);
@@ -129,6 +145,26 @@ function readRange(c: NodeContext): OnnxTensor {
   return floats
     ? { kind: 'floats', dims: [count], data: Float32Array.from(data) }
     : { kind: 'integers', dims: [count], data };
+}
+
+/** 1 where the index is, else 0, along a new axis; or two other values. */
+function readOneHot(c: NodeContext): ValueId {
+  const indices = c.value(0);
+  const rank = c.shape(indices).length;
+  const [depth] = c.isInteger(1) ? c.integers(1, 'depth') : c.constant(1, 'depth').data;
+  if (!(depth >= 1 && depth <= MOST_STEPS)) c.bad('depth', `a size in 1..${MOST_STEPS}`, String(depth));
+  const values = c.constant(2, 'values').data;
+  if (values.length !== 2) c.bad('values', 'two numbers', String(values.length));
+  const axis = axisOf(c, -1, rank + 1);
+  c.claim(depth);
+  const dims = [depth, ...new Array<number>(rank - axis).fill(1)];
+  const places = c.addConstant({ dims, data: Float32Array.from({ length: depth }, (_, i) => i) });
+  const wide = unsqueeze(c, indices, [axis]);
+  // Negative indices count from the end.
+  const below = binary(c, 'less', wide, { number: 0 });
+  const from = binary(c, 'add', wide, binary(c, 'mul', below, { number: depth }));
+  const hot = binary(c, 'equal', from, places);
+  return binary(c, 'add', binary(c, 'mul', hot, { number: values[1] - values[0] }), { number: values[0] });
 }
 
 function readConcat(c: NodeContext): ValueId {
@@ -378,6 +414,7 @@ export const movement: Readonly<Record<string, Operator>> = {
   Flatten: { attributes: ['axis'], inputs: [1, 1], read: readFlatten },
   Gather: { attributes: ['axis'], inputs: [2, 2], read: readGather },
   Identity: { attributes: [], inputs: [1, 1], read: (c) => c.value(0) },
+  OneHot: { attributes: ['axis'], inputs: [3, 3], read: readOneHot },
   Pad: { attributes: ['mode', 'pads', 'value'], inputs: [1, 4], read: readPad },
   Range: { attributes: [], inputs: [3, 3], read: readRange },
   Reshape: { attributes: ['allowzero'], inputs: [2, 2], read: readReshape },
