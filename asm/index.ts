@@ -1,7 +1,12 @@
 // The kernels of one module. Each is (job, begin, end, scratch): see shared/job.ts.
 export { dense_gemm, dense_gemv } from './dense/dense';
 export { dense_depthwise } from './dense/depthwise';
-export { csr_spmm_48x1, csr_spmm_16x1, csr_gemv_1x1 } from './csr/csr';
+export * from './csr/csr';
+export * from './csr-codebook/csr-codebook';
+export * from './bcsr/bcsr';
+export * from './nm/nm';
+export * from './csr-int8/csr-int8';
+export { codes_depthwise, codebook_depthwise } from './shared/depthwise';
 export { int8_quantize } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';

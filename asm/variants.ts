@@ -1,15 +1,19 @@
 import type { WasmVariant } from '../src/wasm/variant.js';
 import { activation } from './activation/variants.js';
 import { batchMatmul } from './batch_matmul/variants.js';
+import { bcsr } from './bcsr/variants.js';
 import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
 import { copy } from './copy/variants.js';
 import { csr } from './csr/variants.js';
+import { csrCodebook } from './csr-codebook/variants.js';
+import { csrInt8 } from './csr-int8/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { gather } from './gather/variants.js';
 import { grouped } from './grouped/variants.js';
 import { int8 } from './int8/variants.js';
+import { nm } from './nm/variants.js';
 import { normalize } from './normalize/variants.js';
 import { pooling } from './pool/variants.js';
 import { reduce } from './reduce/variants.js';
@@ -22,6 +26,10 @@ import { xnor } from './xnor/variants.js';
 export const wasmVariants: readonly WasmVariant[] = [
   ...dense,
   ...csr,
+  ...bcsr,
+  ...nm,
+  ...csrInt8,
+  ...csrCodebook,
   ...int8,
   ...grouped,
   ...ternary,

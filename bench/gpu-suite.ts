@@ -149,6 +149,32 @@ async function measure(
   return rows;
 }
 
+/** tfjs with dense f32 weights on the same Dawn; its answers are checked as ours are. */
+async function tfjsRows(shapes: readonly string[], rounds: number, notes: string[]): Promise<PeerRow[]> {
+  const rows: PeerRow[] = [];
+  try {
+    const { tfjsWebgpu } = await import('./peers/tfjs-webgpu.js');
+    const tfjs = await tfjsWebgpu();
+    for (const text of shapes) {
+      const shape = parseShape(text);
+      const size = weightShape(shape);
+      const values = uniform(size.rows * size.cols, 1);
+      const x = uniform(inputSize(shape), 2);
+      try {
+        const weights = packed('dense', values, size);
+        const { what, ms, y } = await tfjs.measure(shape, values, x, rounds);
+        check(y, expectedOf(weights, problemOf(shape, weights), x), false);
+        rows.push({ peer: 'tfjs-webgpu', what, shape: text, ms });
+      } catch (error) {
+        notes.push(`tfjs-webgpu ${text}: ${(error as Error).message.slice(0, 200)}`);
+      }
+    }
+  } catch (error) {
+    notes.push(`no tfjs-webgpu: ${(error as Error).message.split('\n')[0].slice(0, 200)}`);
+  }
+  return rows;
+}
+
 /** What CUDA's libraries reach, if python3 has torch with CUDA. */
 async function torchRows(shapes: readonly string[], density: number): Promise<{ rows: PeerRow[]; note?: string }> {
   const linear = shapes.filter((shape) => parseShape(shape).op === 'linear');
@@ -239,7 +265,7 @@ const main = defineCommand({
     backend.free();
     const torch = await torchRows(shapes, densities[0]);
     if (torch.note) notes.push(torch.note);
-    const peers = [...torch.rows];
+    const peers = [...(await tfjsRows(shapes, Number(args.rounds), notes)), ...torch.rows];
     for (const shape of shapes) {
       print(
         shape,

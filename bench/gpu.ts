@@ -7,7 +7,9 @@ import { findBrowser, vulkanEnvironment } from '../scripts/browser.js';
 import { root } from '../scripts/paths.js';
 import { plugins } from '../scripts/plugins.js';
 import { buildWasm } from '../scripts/wasm.js';
+import { installPeers } from './install.js';
 
+installPeers();
 await buildWasm();
 const outfile = join(root, 'build/bench/gpu.js');
 await build({
@@ -17,7 +19,9 @@ await build({
   bundle: true,
   format: 'esm',
   platform: 'node',
-  packages: 'external',
+  // The peers' packages go into the bundle, from bench/node_modules.
+  external: ['webgpu'],
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   plugins,
   logLevel: 'error',
 });

@@ -1,6 +1,5 @@
 // npm run bench: our kernels and three other runtimes in one page of a headless browser. See docs/bench.md.
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { defineCommand, runMain } from 'citty';
@@ -13,6 +12,7 @@ import { root } from '../scripts/paths.js';
 import { plugins } from '../scripts/plugins.js';
 import { buildWasm } from '../scripts/wasm.js';
 import { type OpenPage, openPage, PageDied } from './driver.js';
+import { installPeers } from './install.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
 import { rowsOf, shapeTable } from './rows.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
@@ -28,16 +28,6 @@ const DENSITIES = [0.3, 0.1, 0.05];
 const QUICK_DENSITIES = [0.1];
 /** A shape whose page ended is tried again without the operator that ended it, this often. */
 const ATTEMPTS = 5;
-
-function installPeers(): void {
-  if (existsSync(join(folder, 'node_modules/.package-lock.json'))) return;
-  console.log('bench: installing the peers (npm ci --prefix bench)');
-  const { status } = spawnSync('npm', ['ci', '--prefix', folder, '--ignore-scripts'], {
-    stdio: 'inherit',
-    shell: process.platform === 'win32',
-  });
-  if (status !== 0) throw new Error('npm ci --prefix bench failed; --peers none runs without the peers');
-}
 
 /** Bundles the page. Peers are chunks of their own, loaded when asked for. */
 async function bundle(withPeers: boolean): Promise<string> {

@@ -8,6 +8,7 @@ import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
 import { gather } from './gather/variants.js';
 import { int8 } from './int8/variants.js';
+import { lowbit } from './lowbit/variants.js';
 import { normalize } from './normalize/variants.js';
 import { pooling } from './pool/variants.js';
 import { reduce } from './reduce/variants.js';
@@ -20,6 +21,7 @@ export const webgpuVariants = [
   ...dense,
   ...csr,
   ...int8,
+  ...lowbit,
   ...codebook,
   ...xnor,
   ...pooling,

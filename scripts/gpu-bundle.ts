@@ -16,6 +16,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { constants, gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
+import { installPeers } from '../bench/install.js';
 import { buildAll } from './build.js';
 import { root } from './paths.js';
 import { plugins } from './plugins.js';
@@ -107,6 +108,7 @@ function bytesIn(folder: string): number {
     .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0);
 }
 
+installPeers();
 await buildAll({ types: false });
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, 'lib'), { recursive: true });

@@ -1,10 +1,13 @@
-import type { Weights } from './formats/format.js';
+import type { DataByDType, DType, TensorData } from './dtype.js';
+import type { Bias, Weights } from './formats/format.js';
 import type { Problem } from './plan/problem.js';
 import type { Device, VariantBase } from './plan/variant.js';
 
 /** Memory on a device. Made and freed by its backend only. */
 export interface DeviceBuffer {
   readonly bytes: number;
+  /** WebGPU: what it is, for a caller who goes on with it on the same device. */
+  readonly gpu?: GPUBuffer;
 }
 
 /** Weights and bias packed for one layout, on the device. Shared by every variant that names the layout. */
@@ -49,16 +52,21 @@ export interface Backend<V extends VariantBase = VariantBase> {
   /** Throws ThinferError `out-of-memory` when the device has no room. */
   createBuffer(bytes: number, label: string): DeviceBuffer;
   freeBuffer(buffer: DeviceBuffer): void;
-  write(buffer: DeviceBuffer, data: Float32Array): void;
-  /** The first `length` floats of a buffer. */
-  read(buffer: DeviceBuffer, length: number): Promise<Float32Array>;
+  write(buffer: DeviceBuffer, data: TensorData): void;
+  /** The first `length` stored elements of a buffer: f32, or of another dtype. */
+  read<D extends DType = 'float32'>(buffer: DeviceBuffer, length: number, dtype?: D): Promise<DataByDType[D]>;
 
   /** Name of the layout in which a matmul row wants its weights for this problem. */
   layoutOf(variant: V, problem: Problem): string;
   /** Packs validated weights and bias for a row's layout and puts them on the device. */
-  pack(variant: V, problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands;
+  pack(variant: V, problem: Problem, weights: Weights, bias: Bias | undefined): Operands;
   /** @param operands of the layout that the row names; absent for operators without weights */
   prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
   beginPass(options?: { timed?: boolean }): Pass;
+  /**
+   * After the error `device-lost`: opens the device anew, once for all who ask. True when it works again; operands,
+   * kernels and buffers of before are of no use and have to be made again. Absent where devices don't get lost.
+   */
+  recover?(): Promise<boolean>;
   free(): void;
 }

@@ -109,3 +109,8 @@ export function describe(value: unknown): string {
   if (typeof value === 'object' && value !== null) return `a ${value.constructor?.name ?? 'object'}`;
   return String(value);
 }
+
+/** Whether a device is gone with all that was on it. */
+export function isLost(error: unknown): boolean {
+  return error instanceof ThinferError && error.code === 'device-lost';
+}

@@ -1,4 +1,5 @@
 export type { Backend } from './backend.js';
+export type { DType } from './dtype.js';
 export { type ErrorCode, ThinferError } from './errors.js';
 export type { BinaryWeights } from './formats/binary.js';
 export type { CodebookWeights } from './formats/codebook.js';
@@ -11,8 +12,8 @@ export type { Int8Weights } from './formats/int8.js';
 export type { TernaryWeights } from './formats/ternary.js';
 export type { XnorWeights } from './formats/xnor.js';
 export type { Pair, WindowOptions } from './layers/geometry.js';
-export type { Layer } from './layers/layer.js';
-export type { Conv2dOptions, MatmulOptions } from './layers/problem.js';
+export type { Layer, LayerInput } from './layers/layer.js';
+export type { Conv2dOptions, MatmulOptions, OutputOption, QuantizationOption } from './layers/problem.js';
 export type { Activation } from './plan/problem.js';
 export type { BackendName, Candidate, Device } from './plan/variant.js';
 export { createRuntime, type LayerOptions, Runtime, type RuntimeOptions } from './runtime.js';

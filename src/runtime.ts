@@ -1,13 +1,23 @@
 import type { Backend } from './backend.js';
-import { elementCount, requireLength, ThinferError } from './errors.js';
+import { byteLength, type DataByDType, type DType, dtypeOf, storedLength, type TensorData } from './dtype.js';
+import { describe, elementCount, requireLength, ThinferError } from './errors.js';
 import type { Weights } from './formats/format.js';
 import { validate } from './formats/index.js';
-import { Layer } from './layers/layer.js';
-import { type Conv2dOptions, conv2dProblem, linearProblem, type MatmulOptions, weightFacts } from './layers/problem.js';
+import { requireDtypes } from './layers/dtypes.js';
+import { Layer, type LayerKind } from './layers/layer.js';
+import {
+  type Conv2dOptions,
+  conv2dProblem,
+  linearProblem,
+  type MatmulOptions,
+  type OutputDType,
+  type OutputOption,
+  weightFacts,
+} from './layers/problem.js';
 import type { BackendName } from './plan/variant.js';
 import { Tensor } from './tensor.js';
 import { createWasmBackend, type WasmOptions } from './wasm/index.js';
-import { createWebgpuBackend } from './webgpu/index.js';
+import { createWebgpuBackend, type WebgpuBackend } from './webgpu/index.js';
 
 export interface RuntimeOptions {
   /** Which backends to use where they exist. Default: both. */
@@ -21,9 +31,12 @@ export interface RuntimeOptions {
 export interface LayerOptions {
   /** Only on this backend. */
   backend?: BackendName;
-  /** Only this kernel, by its name in the table. */
-  kernel?: string;
+  /** Only this kernel, by its name in the table: those that `Layer.explain` lists. */
+  variant?: string;
 }
+
+/** The dtype whose elements an array holds. */
+type DTypeOf<T extends TensorData> = { [D in DType]: T extends DataByDType[D] ? D : never }[DType];
 
 /** The devices of this process, and the way to layers on them. */
 export class Runtime {
@@ -39,20 +52,24 @@ export class Runtime {
   }
 
   /**
-   * C[M,N] = activation(A[M,K] * W[N,K]^T + bias[N]), for any M.
+   * C[M,N] = activation(A[M,K] * W[N,K]^T + bias[N]), for any M. `options.input` and `options.output` make it take and
+   * give integers.
    * @param weights [N, K] in any format; they stay packed
-   * @throws ThinferError `bad-weights`, `bad-shape`, `no-kernel`
+   * @throws ThinferError `bad-weights`, `bad-argument`, `bad-shape`, `no-kernel`
    */
-  async linear(weights: Weights, options: MatmulOptions & LayerOptions = {}): Promise<Layer> {
+  async linear<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: MatmulOptions<O> & LayerOptions = {},
+  ): Promise<Layer<OutputDType<O>>> {
     validate(weights, 'linear.weights');
     const { rows, cols } = weights;
     const facts = weightFacts(weights);
     return this.#layer(weights, options, {
       place: 'linear',
       shapeOf: (length) => [length / cols, cols],
-      problemOf: (shape) => {
+      problemOf: (shape, dtype) => {
         if (shape.at(-1) !== cols) throw wrongShape('linear', `[..., ${cols}]`, shape);
-        return linearProblem(facts, weights, elementCount(shape, 'linear: shape') / cols, options);
+        return linearProblem(facts, weights, elementCount(shape, 'linear: shape') / cols, options, dtype);
       },
       outputShape: ({ M }) => [M, rows],
     });
@@ -60,10 +77,14 @@ export class Runtime {
 
   /**
    * The convolution of NHWC images with weights in OHWI order: rows = outputs, cols = kernelHeight * kernelWidth *
-   * channels / groups. Computes activation(conv + bias).
-   * @throws ThinferError `bad-weights`, `bad-shape`, `no-kernel`
+   * channels / groups. Computes activation(conv + bias). `options.input` and `options.output` make it take and give
+   * integers.
+   * @throws ThinferError `bad-weights`, `bad-argument`, `bad-shape`, `no-kernel`
    */
-  async conv2d(weights: Weights, options: Conv2dOptions & LayerOptions): Promise<Layer> {
+  async conv2d<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: Conv2dOptions<O> & LayerOptions,
+  ): Promise<Layer<OutputDType<O>>> {
     validate(weights, 'conv2d.weights');
     const { rows } = weights;
     const facts = weightFacts(weights);
@@ -72,10 +93,10 @@ export class Runtime {
       shapeOf: (length) => {
         throw wrongShape('conv2d', 'a Tensor, or run(x, [batch, height, width, channels])', [length]);
       },
-      problemOf: (shape) => {
+      problemOf: (shape, dtype) => {
         if (shape.length !== 4) throw wrongShape('conv2d', '[batch, height, width, channels]', shape);
         const [batch, height, width, channels] = shape;
-        const problem = conv2dProblem(facts, weights, [batch, height, width], options);
+        const problem = conv2dProblem(facts, weights, [batch, height, width], options, dtype);
         if (channels !== problem.channels) {
           throw wrongShape('conv2d', `[batch, height, width, ${problem.channels}]`, shape);
         }
@@ -85,30 +106,45 @@ export class Runtime {
     });
   }
 
-  #layer(weights: Weights, options: MatmulOptions & LayerOptions, kind: ConstructorParameters<typeof Layer>[0]): Layer {
-    const { bias, backend, kernel = '' } = options;
-    if (bias) {
-      requireLength(bias, weights.rows, `${kind.place}.bias`, { hint: 'One bias an output channel.' });
-      const bad = bias.findIndex((value) => !Number.isFinite(value));
-      if (bad >= 0) {
-        throw new ThinferError({
-          code: 'bad-weights',
-          place: `${kind.place}.bias[${bad}]`,
-          expected: 'a finite number',
-          got: String(bias[bad]),
-        });
-      }
-    }
-    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, kernel);
+  #layer<O extends OutputOption>(
+    weights: Weights,
+    options: MatmulOptions<O> & LayerOptions,
+    kind: LayerKind,
+  ): Layer<OutputDType<O>> {
+    const { bias, backend, variant = '' } = options;
+    const dtypes = requireDtypes(weights, options, kind.place);
+    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, dtypes, variant);
   }
 
-  /** Copies an array to a device. */
-  tensor(data: Float32Array, shape: readonly number[], backend?: BackendName): Tensor {
-    requireLength(data, elementCount(shape, 'tensor.shape'), 'tensor.data', { code: 'bad-shape' });
+  /**
+   * Copies an array to a device. The dtype is that of the array: float32, int32, uint8, int8, or of a Uint32Array `bits`:
+   * each row of the last dimension takes whole words, channel c bit c mod 32 of word floor(c / 32).
+   */
+  tensor<T extends TensorData>(data: T, shape: readonly number[], backend?: BackendName): Tensor<DTypeOf<T>> {
+    const dtype = dtypeOf(data) as DTypeOf<T> | undefined;
+    if (!dtype) {
+      const expected = 'a Float32Array, Int32Array, Uint8Array, Int8Array or Uint32Array';
+      throw new ThinferError({ code: 'bad-argument', place: 'tensor.data', expected, got: describe(data) });
+    }
+    elementCount(shape, 'tensor.shape');
+    requireLength(data, storedLength(dtype, shape), 'tensor.data', { code: 'bad-shape' });
     const [target] = this.#backendsFor(backend, 'tensor');
-    const tensor = new Tensor(target, target.createBuffer(data.byteLength, 'tensor'), shape);
+    const tensor = new Tensor(target, target.createBuffer(data.byteLength, 'tensor'), shape, dtype);
     target.write(tensor.buffer, data);
     return tensor;
+  }
+
+  /**
+   * A caller's GPU buffer as a tensor, without a copy: of the device that was passed to `createRuntime` as `gpu`, with
+   * the usage STORAGE and at least the tensor's bytes, rounded up to 16. It stays the caller's: freeing the tensor leaves
+   * it alive. A result on the GPU is the other way round at hand as `tensor.buffer.gpu`, until the tensor is freed.
+   * @throws ThinferError `unsupported` without WebGPU, `bad-argument` for another buffer
+   */
+  wrap<D extends DType = 'float32'>(buffer: GPUBuffer, shape: readonly number[], dtype = 'float32' as D): Tensor<D> {
+    const [backend] = this.#backendsFor('webgpu', 'wrap');
+    elementCount(shape, 'wrap: shape');
+    const bytes = byteLength(dtype, storedLength(dtype, shape));
+    return new Tensor(backend, (backend as WebgpuBackend).wrap(buffer, bytes), shape, dtype);
   }
 
   /** Frees all memory of all backends. Layers, models and tensors of this runtime are of no use after it. */

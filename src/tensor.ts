@@ -1,16 +1,22 @@
 import type { Backend, DeviceBuffer } from './backend.js';
+import { type DataByDType, type DType, storedLength } from './dtype.js';
 import { ThinferError } from './errors.js';
 
-/** An f32 array on a device. Images are [batch, height, width, channels]. */
-export class Tensor {
+/**
+ * An array on a device: f32 unless its type says otherwise. Images are [batch, height, width, channels]. A tensor of
+ * `bits` has the shape of what it holds the signs of; each pixel (row) of it starts on a word.
+ */
+export class Tensor<D extends DType = 'float32'> {
   readonly shape: readonly number[];
+  readonly dtype: D;
   readonly backend: Backend;
   #buffer: DeviceBuffer | undefined;
 
   /** Takes the buffer over: it is freed with the tensor. */
-  constructor(backend: Backend, buffer: DeviceBuffer, shape: readonly number[]) {
+  constructor(backend: Backend, buffer: DeviceBuffer, shape: readonly number[], dtype: D) {
     this.backend = backend;
     this.shape = [...shape];
+    this.dtype = dtype;
     this.#buffer = buffer;
   }
 
@@ -32,9 +38,9 @@ export class Tensor {
     return this.#buffer;
   }
 
-  /** A copy of the elements, row-major. */
-  async data(): Promise<Float32Array> {
-    return this.backend.read(this.buffer, this.size);
+  /** A copy of the elements, row-major; of `bits` the words, [..., ceil(channels / 32)]. */
+  async data(): Promise<DataByDType[D]> {
+    return this.backend.read(this.buffer, storedLength(this.dtype, this.shape), this.dtype);
   }
 
   /** Gives the memory back. Calling it again does nothing. */

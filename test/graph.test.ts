@@ -950,6 +950,26 @@ executor('a lost device: another backend takes over, else the error comes out', 
   assert.is(wasm.memory.bytes, 0);
 });
 
+executor('a lost device that comes back gets its weights again', async () => {
+  const gpu = new ReferenceBackend({ name: 'webgpu', costMs: 1 });
+  const wasm = new ReferenceBackend({ costMs: 2 });
+  const net = smallNet();
+  const { data: x } = net.input(1);
+  const model = await Model.create({ backends: [wasm, gpu] }, net.graph());
+  const before = await model.run({ x });
+  const { packs } = gpu;
+  gpu.lost = true;
+  gpu.recover = async () => {
+    gpu.lost = false;
+    return true;
+  };
+  assert.equal(await model.run({ x }), before);
+  assert.is(gpu.packs, 2 * packs);
+  assert.is(wasm.packs, 0);
+  model.free();
+  assert.is(gpu.memory.bytes, 0);
+});
+
 executor('no room: the error says so and nothing leaks; a smaller run still works', async () => {
   const { model, backend } = await start(smallNet());
   await model.run({ x: smallNet().input(1).data });
@@ -996,7 +1016,7 @@ executor('inputs may be tensors, on this device or another', async () => {
   const { data, dims } = smallNet().input(2);
   const want = await model.run({ x: data });
   for (const owner of [backend, new ReferenceBackend()]) {
-    const tensor = new Tensor(owner, owner.createBuffer(data.byteLength, 'x'), dims);
+    const tensor = new Tensor(owner, owner.createBuffer(data.byteLength, 'x'), dims, 'float32');
     owner.write(tensor.buffer, data);
     assert.equal(await model.run({ x: tensor }), want);
     tensor.free();

@@ -7,8 +7,10 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Backend } from '../src/backend.js';
+import { asData, byteLength, type DType, type TensorData } from '../src/dtype.js';
 import type { FormatName } from '../src/formats/format.js';
 import { isMatmul, type Problem } from '../src/plan/problem.js';
+import * as plan from '../src/plan/select.js';
 import type { VariantBase } from '../src/plan/variant.js';
 import { createWasmBackend, probeEngine, type WasmOptions } from '../src/wasm/index.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
@@ -16,6 +18,7 @@ import { requireCapability } from './support/capability.js';
 import {
   activationsOf,
   type Case,
+  dtypesOf,
   type MatmulSpec,
   makersOf,
   matmulCase,
@@ -24,7 +27,7 @@ import {
 } from './support/cases.js';
 import { wasmUrl } from './support/wasm-url.js';
 
-/** Floats after an operand that no kernel may write, and that no output may depend on. */
+/** Elements after an operand that no kernel may write, and that no output may depend on. */
 const GUARD = 96;
 const RANDOM_SEED = 20250;
 /** Random problems a row. */
@@ -34,14 +37,18 @@ const RANDOM_RUNS = 60;
  * gets this much time for its cases, by what its first case took, and a tenth of it for its random problems; --all
  * runs them all. Node and browser begin at different cases.
  */
-const ROW_MS = 2000;
-const FEWEST_CASES = 4;
+const ROW_MS = 800;
+const FEWEST_CASES = 3;
 const FEWEST_RANDOM = 1;
 
-function poisoned(length: number, data?: Float32Array): Float32Array {
-  const floats = new Float32Array(length + GUARD).fill(Number.NaN);
-  if (data) floats.set(data);
-  return floats;
+/** What elements hold that nobody wrote: NaN, and integers that are no likely answer. */
+const poisonOf = (dtype: DType): number => (dtype === 'float32' ? 0xff : 0xab);
+
+/** `length` elements and as many as GUARD after them, as bytes. */
+function poisoned(dtype: DType, length: number, data?: TensorData): Uint8Array {
+  const bytes = new Uint8Array(byteLength(dtype, length + GUARD)).fill(poisonOf(dtype));
+  if (data) bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return bytes;
 }
 
 /** Runs one row on one case; the first wrong element in words, or undefined. */
@@ -49,7 +56,11 @@ async function mistake(backend: Backend, variant: VariantBase, c: Case): Promise
   const { problem, weights, bias, inputs, expected, bound } = c;
   const operands = weights && isMatmul(problem) ? backend.pack(variant, problem, weights, bias) : undefined;
   const kernel = await backend.prepare(variant, problem, operands);
-  const buffers = [...inputs.map((x) => poisoned(x.length, x)), poisoned(expected.length)].map((data, i) => {
+  const input = isMatmul(problem) ? problem.input.dtype : 'float32';
+  const output = isMatmul(problem) ? problem.output.dtype : 'float32';
+  const [poison] = asData(output, new Uint8Array(4).fill(poisonOf(output)).buffer);
+  const contents = [...inputs.map((x) => poisoned(input, x.length, x)), poisoned(output, expected.length)];
+  const buffers = contents.map((data, i) => {
     const buffer = backend.createBuffer(data.byteLength, `test ${i}`);
     backend.write(buffer, data);
     return buffer;
@@ -58,7 +69,7 @@ async function mistake(backend: Backend, variant: VariantBase, c: Case): Promise
     const pass = backend.beginPass();
     pass.run(kernel, buffers.slice(0, -1), buffers.at(-1)!);
     await pass.submit();
-    const y = await backend.read(buffers.at(-1)!, expected.length + GUARD);
+    const y: TensorData = await backend.read(buffers.at(-1)!, expected.length + GUARD, output);
     // Not > bound, so that NaN is a mistake, unless it is expected: there nothing is to be written.
     const right = (i: number) =>
       Math.abs(y[i] - expected[i]) <= bound(i) || (Number.isNaN(expected[i]) && Number.isNaN(y[i]));
@@ -69,7 +80,7 @@ async function mistake(backend: Backend, variant: VariantBase, c: Case): Promise
         return `[${i}] = ${what}, expected ${expected[i]} within ${bound(i)}; ${wrong.length} of ${expected.length} are wrong`;
       }
     }
-    const beyond = y.subarray(expected.length).findIndex((value) => !Number.isNaN(value));
+    const beyond = Array.from(y.subarray(expected.length)).findIndex((value) => !Object.is(value, poison));
     return beyond < 0 ? undefined : `wrote ${y[expected.length + beyond]} at ${beyond} beyond the output's end`;
   } finally {
     kernel.free();
@@ -80,17 +91,18 @@ async function mistake(backend: Backend, variant: VariantBase, c: Case): Promise
 
 /** Why a row cannot run a problem here, or undefined when it can. */
 function refusal(backend: Backend, variant: VariantBase, problem: Problem): string | undefined {
-  const missing = (variant.requires ?? []).filter((feature) => !backend.device.features.has(feature));
-  if (missing.length > 0) return `needs ${missing.join(', ')}`;
-  const supported = variant.supports?.(problem as never, backend.device) ?? true;
-  return supported === true ? undefined : supported;
+  return plan.refusal(variant, problem, backend.device);
 }
 
 /** Random problems with weights made in one of these ways, small enough to shrink quickly. */
-function anySpec(makers: readonly string[]): fc.Arbitrary<MatmulSpec> {
+function anySpec(format: FormatName, makers: readonly string[]): fc.Arbitrary<MatmulSpec> {
+  const made = makers.flatMap((weights) => [
+    { weights },
+    ...dtypesOf(format, weights).map((dtypes) => ({ weights, dtypes })),
+  ]);
   const shape = fc.record({
     seed: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
-    weights: fc.constantFrom(...makers),
+    made: fc.constantFrom(...made),
     activations: fc.constantFrom('normal' as const, 'extremes' as const),
     bias: fc.boolean(),
     activation: fc.constantFrom(...activationsOf),
@@ -124,7 +136,9 @@ function anySpec(makers: readonly string[]): fc.Arbitrary<MatmulSpec> {
     .map(({ grouping: { groups, groupChannels, groupOutputs }, ...conv }) => ({
       conv: { ...conv, groups, channels: groupChannels * groups, outputs: groupOutputs * groups },
     }));
-  return fc.tuple(shape, fc.oneof(linear, conv)).map(([common, size]) => ({ ...common, ...size }));
+  return fc
+    .tuple(shape, fc.oneof(linear, conv))
+    .map(([{ made: how, ...common }, size]) => ({ ...common, ...how, ...size }));
 }
 
 /** Throws an error whose message says it all: uvu prints the stack behind it, which repeats the message. */
@@ -215,7 +229,7 @@ async function checkRandom(backend: Backend, variant: VariantBase, format: Forma
   const specs = matmulSpecs(format).filter((spec) => !refusal(backend, variant, matmulCase(format, spec).problem));
   const makers = makersOf(format).filter((name) => specs.some(({ weights }) => weights === name));
   assert.ok(makers.length > 0, `no case is for ${variant.name}`);
-  const property = fc.asyncProperty(anySpec(makers), async (spec) => {
+  const property = fc.asyncProperty(anySpec(format, makers), async (spec) => {
     const c = matmulCase(format, spec);
     fc.pre(refusal(backend, variant, c.problem) === undefined);
     const found = await mistake(backend, variant, c);

@@ -17,19 +17,33 @@ import { requireCapability } from './support/capability.js';
 
 const made = new Map<string, WeightFacts>();
 
+/** A format's options, by the words that stand after its name. */
+function optionsOf(format: string, word: string): object {
+  if (format === 'codebook' || format === 'csrCodebook') return { entries: Number(word) };
+  if (format === 'csrInt8') return { blockCols: Number(word) };
+  return format === 'bcsr' ? { block: word.split('x').map(Number) } : {};
+}
+
 /**
- * Facts of weights of a format, all one value, or with the given part of non-zeros.
- * @param kind a format's name and, after a space, what sets it apart: `csr 10%`, `codebook 256`
+ * Facts of weights of a format, all one value, or with the given part of non-zeros (of blocks).
+ * @param kind a format's name and, after spaces, what sets it apart: `csr 10%`, `codebook 256`, `bcsr 4x1 10%`
  */
 function facts(kind: string, rows: number, cols: number): WeightFacts {
   const key = `${kind} ${rows}x${cols}`;
   let found = made.get(key);
   if (!found) {
-    const [format, detail = ''] = kind.split(' ');
-    const every = detail.endsWith('%') ? 100 / Number.parseFloat(detail) : 1;
-    const values = Float32Array.from({ length: rows * cols }, (_, i) => (i % every === 0 ? 1 : 0));
-    const options = { rows, cols, ...(format === 'codebook' && { entries: Number(detail) }) };
-    found = weightFacts(formatOf({ format } as Weights).pack(values, options));
+    const [format, ...words] = kind.split(' ');
+    const part = words.find((word) => word.endsWith('%')) ?? (format === 'nm' ? '50%' : '100%');
+    const every = 100 / Number.parseFloat(part);
+    const options = optionsOf(format, words[0]) as { block?: number[]; blockCols?: number };
+    const [blockRows, blockCols] = options.block ?? [1, options.blockCols ?? 1];
+    const stride = Math.ceil(cols / blockCols);
+    const values = Float32Array.from({ length: rows * cols }, (_, i) => {
+      const row = Math.floor(i / cols);
+      const block = Math.floor(row / blockRows) * stride + Math.floor((i % cols) / blockCols);
+      return block % every === 0 ? 1 : 0;
+    });
+    found = weightFacts(formatOf({ format } as Weights).pack(values, { rows, cols, ...options }));
     made.set(key, found);
   }
   return found;
@@ -55,6 +69,20 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
   'depthwise 3x3 128c 28x28': (format) => conv(format, 28, 128, 128, { kernel: 3, groups: 128 }),
 };
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
+/** Pinned on WASM, and on the GPU, as well. */
+const WASM_KINDS = [
+  'bcsr 2x1 10%',
+  'bcsr 4x1 10%',
+  'bcsr 8x1 10%',
+  'bcsr 1x4 10%',
+  'nm',
+  'csrInt8 1 10%',
+  'csrInt8 4 10%',
+  'csrCodebook 16 10%',
+  'csrCodebook 256 10%',
+];
+const GPU_KINDS = ['int4', 'int2', 'ternary', 'binary', 'bcsr 4x1 10%', 'nm', 'csrInt8 1 10%', 'csrCodebook 16 10%'];
+const kindsOf = (device: string) => [...KINDS, ...(device === 'webgpu' ? GPU_KINDS : WASM_KINDS)];
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -84,7 +112,7 @@ const offers: Record<string, Offer> = {
     'wasm B': { device: await wasm({ module: 'B' }), variants: wasmVariants },
   }),
   'wasm C': { device: await wasm({ module: 'C' }), variants: wasmVariants },
-  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups']), variants: webgpuVariants },
+  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups', 'subgroup_id']), variants: webgpuVariants },
 };
 
 /** By device and kind of weights: the row for each of PROBLEMS, in order. */
@@ -97,34 +125,34 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_6x8',
       'dense_gemm_6x8',
       'dense_gemm_6x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k4_dot',
@@ -133,7 +161,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
-      'int8_gemm_6x8_k4_dot',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -142,7 +170,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
-      'codebook16_gemm_6x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
       'codebook256_gemv_1x8',
@@ -151,7 +179,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
-      'codebook256_gemm_6x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',
@@ -161,6 +189,79 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
+    ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_spmm_32x1_k4_dot',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_spmm_32x1_k4_dot',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
     ],
   },
   'wasm B': {
@@ -171,34 +272,34 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_6x8',
       'dense_gemm_6x8',
       'dense_gemm_6x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k2',
@@ -207,7 +308,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemm_4x8_k2',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -216,7 +317,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
       'codebook16_gemm_6x8',
-      'codebook16_gemm_6x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
       'codebook256_gemv_1x8',
@@ -225,7 +326,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
       'codebook256_gemm_6x8',
-      'codebook256_gemm_6x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',
@@ -235,6 +336,79 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
+    ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
     ],
   },
   'wasm C': {
@@ -245,34 +419,34 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'dense_gemm_4x8',
       'dense_gemm_4x8',
       'dense_gemm_4x8',
-      'dense_depthwise_4x4',
+      'dense_depthwise_4x8',
     ],
     'csr 50%': [
       'csr_gemv_1x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_16x1',
+      'csr_spmm_32x1',
     ],
     'csr 10%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
     ],
     'csr 2%': [
       'csr_gemv_1x1',
+      'csr_spmm_4x1',
+      'csr_spmm_32x1',
       'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_16x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
-      'csr_spmm_48x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
+      'csr_spmm_32x1',
     ],
     int8: [
       'int8_gemv_1x8_k2',
@@ -281,7 +455,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemm_4x8_k2',
+      'int8_depthwise_4x8',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -290,16 +464,16 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook16_gemm_4x8',
       'codebook16_gemm_4x8',
       'codebook16_gemm_4x8',
-      'codebook16_gemm_4x8',
+      'codebook16_depthwise_4x8',
     ],
     'codebook 256': [
+      'codebook256_gemv_1x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
       'codebook256_gemm_4x8',
-      'codebook256_gemm_4x8',
-      'codebook256_gemm_4x8',
+      'codebook256_depthwise_4x8',
     ],
     xnor: [
       'xnor_bgemm_4x32_lut',
@@ -310,10 +484,83 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_bgemm_4x32_lut',
       'xnor_bgemm_4x32_lut',
     ],
+    'bcsr 2x1 10%': [
+      'bcsr2x1_gemv_1x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr2x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_8x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_gemv_1x4',
+      'bcsr4x1_spmm_16x2',
+      'bcsr4x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 8x1 10%': [
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_8x4',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_gemv_1x8',
+      'bcsr8x1_spmm_16x2',
+      'bcsr8x1_spmm_16x2',
+      'bcsr1x1_spmm_16x1',
+    ],
+    'bcsr 1x4 10%': [
+      'bcsr1x4_gemv_1x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+      'bcsr1x4_spmm_16x1',
+    ],
+    nm: ['nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_gemv_1x8', 'nm_spmm_16x1', 'nm_spmm_16x1', 'nm_spmm_16x1'],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_spmm_32x1_k2',
+      'csrInt8_gemv_1x1',
+    ],
+    'csrInt8 4 10%': [
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_spmm_32x1_k2',
+      'csrInt8x4_gemv_1x1',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook16_gemv_1x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+      'csrCodebook16_spmm_32x1',
+    ],
+    'csrCodebook 256 10%': [
+      'csrCodebook256_gemv_1x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_16x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
+      'csrCodebook256_spmm_32x1',
+    ],
   },
   webgpu: {
     dense: [
-      'dense_gemv_1x4_wgsl',
+      'dense_gemv_1x4_sg_wgsl',
       'dense_gemv_4x4_wgsl',
       'dense_gemm_32x32_k32_wgsl',
       'dense_gemv_1x4_wgsl',
@@ -349,7 +596,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csr_gemv_1x4_wgsl',
     ],
     int8: [
-      'int8_gemv_1x4_dot4',
+      'int8_gemv_1x4_sg_dot4',
       'int8_gemv_4x4_dot4',
       'int8_gemm_32x32_k32_dot4',
       'int8_gemv_1x4_dot4',
@@ -384,6 +631,78 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'xnor_gemm_32x32_k32_popcount',
       'xnor_direct_1x1_popcount',
     ],
+    int4: [
+      'int4_gemv_1x4_dot4',
+      'int4_gemv_4x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemv_1x4_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_gemm_32x32_k32_dot4',
+      'int4_direct_1x1_dot4',
+    ],
+    int2: [
+      'int2_gemv_1x4_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemv_1x4_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_gemm_32x32_k32_dot4',
+      'int2_direct_1x1_dot4',
+    ],
+    ternary: [
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_gemm_32x32_k32_dot4',
+      'ternary_direct_1x1_dot4',
+    ],
+    binary: [
+      'binary_gemv_1x4_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemv_1x4_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_gemm_32x32_k32_dot4',
+      'binary_direct_1x1_dot4',
+    ],
+    'bcsr 4x1 10%': [
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_spmm_64x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_spmm_256x1_wgsl',
+      'bcsr_gemv_1x4_wgsl',
+    ],
+    nm: [
+      'nm_gemv_1x4_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_gemv_1x4_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+      'nm_spmm_256x1_wgsl',
+    ],
+    'csrInt8 1 10%': [
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_spmm_256x1_dot4',
+      'csrInt8_gemv_1x4_dot4',
+    ],
+    'csrCodebook 16 10%': [
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_spmm_256x1_wgsl',
+      'csrCodebook_gemv_1x4_wgsl',
+    ],
   },
 };
 
@@ -392,7 +711,7 @@ const test = suite('select');
 for (const [device, offer] of Object.entries(offers)) {
   test(`the pinned choices on ${device}`, () => {
     const changed: string[] = [];
-    for (const kind of KINDS) {
+    for (const kind of kindsOf(device)) {
       const chosen = Object.values(PROBLEMS).map((make) => select(make(kind), [offer]).variant.name);
       if (String(chosen) !== String(PINNED[device]?.[kind])) {
         changed.push(`'${kind}': ['${chosen.join("', '")}'],`);
@@ -406,7 +725,7 @@ const table = Object.values(offers);
 
 /** A problem for each operator and format that any table has a row for. */
 const everyProblem: Problem[] = [
-  ...KINDS.flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
+  ...[...KINDS, ...WASM_KINDS].flatMap((kind) => Object.values(PROBLEMS).map((make) => make(kind))),
   { op: 'activation', size: 1000, clamp: [0, 6] },
   { op: 'softmax', rows: 10, cols: 100 },
   { op: 'transpose', dims: [2, 3, 4], perm: [2, 0, 1] },
@@ -443,6 +762,14 @@ test('gives small work to WASM and large work to a GPU', () => {
   const both = [offers['wasm C'], offers.webgpu];
   assert.is(select(linear('dense', 1, 64, 64), both).device.backend, 'wasm');
   assert.is(select(linear('dense', 512, 4096, 4096), both).device.backend, 'webgpu');
+});
+
+test('gives large work the tiles that suit the GPU', () => {
+  const { device, variants } = offers.webgpu;
+  const p = linear('dense', 2048, 2048, 512);
+  const tileOn = (label: string) => select(p, [{ device: { ...device, label }, variants }]).variant.name;
+  assert.is(tileOn('nvidia hopper'), 'dense_gemm_128x64_k16_wgsl');
+  assert.is(tileOn('intel gen-12lp'), 'dense_gemm_32x64_k16_wgsl');
 });
 
 test('takes a row by name, wherever it can run', () => {

@@ -1,7 +1,7 @@
 import type { BinaryWeights } from '../../src/formats/binary.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
 import { lowBitSteps } from '../grouped/variants.js';
-import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
 
 /** Bits as asm/binary/binary.ts reads them, scales f32 [panels][8], sums of signs i32 [panels][8]. */
 const layout: WasmLayout<BinaryWeights> = {
@@ -27,11 +27,30 @@ const layout: WasmLayout<BinaryWeights> = {
   },
 };
 
-export const binary = byteRows({
-  format: 'binary',
-  name: 'binary',
-  layout,
-  largest: 1,
-  steps: lowBitSteps,
-  decode: 1,
-});
+const taps: WasmLayout<BinaryWeights> = {
+  name: 'taps_n8_u1',
+  panel: 1,
+  pack({ bits, scale, cols }, p) {
+    const words = Math.ceil(cols / 32);
+    return packTaps(
+      p,
+      1,
+      (r, k) => bits[r * words + (k >> 5)] >>> (k & 31),
+      (r) => scale[r],
+      () => 0,
+      [-1, 1],
+    );
+  },
+};
+
+export const binary = [
+  ...byteRows({
+    format: 'binary',
+    name: 'binary',
+    layout,
+    largest: 1,
+    steps: lowBitSteps,
+    decode: 1,
+  }),
+  depthwiseRow({ format: 'binary', name: 'binary', export: 'codes_depthwise', layout: taps, bits: 1 }),
+];

@@ -1,5 +1,5 @@
 import { MatmulJob } from '../shared/job';
-import { gemmF32, gemvF32 } from '../shared/gemm_f32';
+import { addRow, gemmF32, gemvF32 } from '../shared/gemm_f32';
 
 // w0: f32 panels [groups * paddedN / 8][K][8].
 
@@ -11,6 +11,10 @@ export function dense_gemm(job: MatmulJob, begin: u32, end: u32, scratch: usize)
   gemmF32(job, begin, end, scratch, panelAt);
 }
 
+function row(job: MatmulJob, panel: u32, a: usize, to: usize, sums: usize): void {
+  addRow(a, panelAt(job, panel, to), job.K, sums);
+}
+
 export function dense_gemv(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
-  gemvF32(job, begin, end, scratch, panelAt);
+  gemvF32(job, begin, end, scratch, row);
 }

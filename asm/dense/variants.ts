@@ -1,7 +1,6 @@
 import type { DenseWeights } from '../../src/formats/dense.js';
-import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import { matmulParams, predictMs, roundUp, row, type WasmLayout } from '../../src/wasm/variant.js';
-import { forEachPanelRow, panelCount, panelRows } from '../shared/variants.js';
+import type { WasmLayout } from '../../src/wasm/variant.js';
+import { depthwiseRow, forEachPanelRow, panelCount, panelRows } from '../shared/variants.js';
 
 /** f32 panels [groups * paddedN / 8][K][8]; channels past N are 0. */
 const panelsF32: WasmLayout<DenseWeights> = {
@@ -29,20 +28,7 @@ const taps: WasmLayout<DenseWeights> = {
   },
 };
 
-const BLOCK = 64;
-
 export const dense = [
   ...panelRows({ format: 'dense', name: 'dense', layout: panelsF32 }),
-  row<MatmulProblem>({
-    name: 'dense_depthwise_4x4',
-    ops: ['conv2d'],
-    format: 'dense',
-    layout: taps,
-    supports: (p) => (p.N === 1 && p.groups === p.channels) || 'for depthwise convolutions with one output a channel',
-    stages: [{ export: 'dense_depthwise', tiles: (p) => Math.ceil(p.M / BLOCK) }],
-    clamp: (p) => p.clamp,
-    params: (p) => matmulParams(p, { panel: roundUp(p.groups, 4) }),
-    scratchBytes: (p) => tapsOf(p) * 16,
-    cost: (p, device) => predictMs(device, p.M * p.groups * (p.K + 4), 0.5, p.M * p.groups * 8),
-  }),
+  depthwiseRow({ format: 'dense', name: 'dense', export: 'dense_depthwise', layout: taps }),
 ];

@@ -1,7 +1,8 @@
 import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { PackedOperands } from '../../src/plan/variant.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+import { byteChunk, byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
 
 /** Steps of 4 along K, K rounded up to 16: whole vectors of codes. */
 export const lowBitSteps = (p: MatmulProblem): number => Math.ceil(p.K / 16) * 4;
@@ -28,21 +29,26 @@ export function placeOf(
   return [byte, (vector % perByte) * bits];
 }
 
-/** Codes, scales f32 [panels][groups][8], sums of code - zeroPoint i32 the same, zero points u8 the same. */
+/**
+ * Codes, scales f32 [panels][groups][8], zero points u8 the same, and the sums of code - zeroPoint as w2 of
+ * asm/shared/gemm_i8.ts: i32 [panels][8] of one group a row, else i8 [panels][groups][chunks][8][2].
+ */
 export function packLowBit(
   p: MatmulProblem,
   bits: 2 | 4,
   groups: number,
+  chunk: number,
   codeOf: (r: number, k: number) => number,
   scaleOf: (r: number, group: number) => number,
   zeroPointOf: (r: number, group: number) => number,
-) {
+): PackedOperands {
   const steps = lowBitSteps(p);
   const panels = panelCount(p);
   const groupSize = groups === 1 ? steps * 4 : p.weights.groupSize!;
   const codes = new Uint8Array((panels * steps * 32 * bits) / 8);
   const scales = new Float32Array(panels * groups * 8);
-  const sums = new Int32Array(panels * groups * 8);
+  const chunks = Math.ceil(groupSize / 4 / chunk);
+  const sums = new Int32Array(panels * (groups === 1 ? 1 : groups * chunks) * 8);
   const zeros = new Uint8Array(panels * groups * 8);
   forEachPanelRow(p, (r, panel, n) => {
     for (let g = 0; g < groups; g++) {
@@ -55,51 +61,96 @@ export function packLowBit(
         const code = k < p.K ? codeOf(r, k) : zeroPoint;
         const [byte, shift] = placeOf(bits, steps, panel, n, k);
         codes[byte] |= code << shift;
-        sums[at] += code - zeroPoint;
+        const piece = groups === 1 ? panel : (panel * groups + g) * chunks + Math.floor((k % groupSize) / 4 / chunk);
+        sums[piece * 8 + n] += code - zeroPoint;
       }
     }
   });
-  return { codes, scales, sums, zeros };
+  if (groups === 1) return { codes, scales, sums, zeros };
+  const halves = new Int8Array(sums.length * 2);
+  for (let i = 0; i < sums.length; i++) {
+    halves[2 * i] = sums[i] >> 1;
+    halves[2 * i + 1] = sums[i] - halves[2 * i];
+  }
+  return { codes, scales, halves, zeros };
+}
+
+/** Largest |code - zeroPoint|. */
+const largest = (bits: 2 | 4) => (p: MatmulProblem) => (p.weights.symmetric ? 2 ** (bits - 1) : 2 ** bits - 1);
+
+/** Reads codes, and zero points, of either width. */
+function reader({ codes, zeroPoint, cols, groupSize }: Int4Weights | Int2Weights, bits: 2 | 4) {
+  const groups = Math.ceil(cols / groupSize);
+  const blob = Math.ceil((groupSize * bits) / 8);
+  const zeroBytes = Math.ceil((groups * bits) / 8);
+  const mask = (1 << bits) - 1;
+  const read = (bytes: Uint8Array, base: number, i: number) =>
+    (bytes[base + ((i * bits) >> 3)] >> ((i * bits) & 7)) & mask;
+  return {
+    groups,
+    codeOf: (r: number, k: number) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
+    zeroOf: (r: number, g: number) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
+  };
 }
 
 const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
   name: `KN_n8k4_u${bits}`,
   panel: 8,
-  pack({ codes, scale, zeroPoint, cols, groupSize }, p) {
-    const groups = Math.ceil(cols / groupSize);
-    const blob = Math.ceil((groupSize * bits) / 8);
-    const zeroBytes = Math.ceil((groups * bits) / 8);
-    const mask = (1 << bits) - 1;
-    const read = (bytes: Uint8Array, base: number, i: number) =>
-      (bytes[base + ((i * bits) >> 3)] >> ((i * bits) & 7)) & mask;
-    return packLowBit(
+  pack(weights, p) {
+    const { groups, codeOf, zeroOf } = reader(weights, bits);
+    const scaleOf = (r: number, g: number) => weights.scale[r * groups + g];
+    return packLowBit(p, bits, groups, byteChunk(largest(bits)(p)), codeOf, scaleOf, zeroOf);
+  },
+});
+
+const taps = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
+  name: `taps_n8_u${bits}`,
+  panel: 1,
+  pack(weights, p) {
+    const { codeOf, zeroOf } = reader(weights, bits);
+    const values = Array.from({ length: 1 << bits }, (_, code) => code);
+    return packTaps(
       p,
       bits,
-      groups,
-      (r, k) => read(codes, (r * groups + Math.floor(k / groupSize)) * blob, k % groupSize),
-      (r, g) => scale[r * groups + g],
-      (r, g) => (zeroPoint ? read(zeroPoint, r * zeroBytes, g) : 1 << (bits - 1)),
+      codeOf,
+      (r) => weights.scale[r],
+      (r) => zeroOf(r, 0),
+      values,
     );
   },
 });
+
+const depthwise = (format: 'int4' | 'int2', bits: 2 | 4) =>
+  depthwiseRow({
+    format,
+    name: format,
+    export: 'codes_depthwise',
+    layout: taps(bits),
+    supports: (p) => p.K <= (p.weights.groupSize ?? p.K) || 'for one group of scales a row',
+    bits,
+  });
 
 export const grouped = [
   ...byteRows({
     format: 'int4',
     name: 'int4',
     layout: layout(4),
-    largest: (p) => (p.weights.symmetric ? 8 : 15),
+    largest: largest(4),
+    zeroCode: 8,
     steps: lowBitSteps,
     groupSteps,
-    decode: 1,
+    decode: 2,
   }),
   ...byteRows({
     format: 'int2',
     name: 'int2',
     layout: layout(2),
-    largest: 3,
+    largest: largest(2),
+    zeroCode: 2,
     steps: lowBitSteps,
     groupSteps,
     decode: 1,
   }),
+  depthwise('int4', 4),
+  depthwise('int2', 2),
 ];

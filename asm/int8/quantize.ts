@@ -1,7 +1,13 @@
-import { MatmulJob } from '../shared/job';
+import { InputKind, MatmulJob } from '../shared/job';
+import { MAGIC } from '../shared/outputs';
+import { clamp, madd } from '../shared/simd';
 
-// 8-bit codes of activations, one scale and zero point a sample: quantizeSample in src/formats/activations.ts, whose
-// answer every backend gives to the last bit. Where the dot is signed, codes and zero points are stored 128 less. Shared scratch: samples [16 bytes each], then codes [samples][size].
+// 8-bit codes of activations. By sample: one scale and zero point each, quantizeSample in src/formats/activations.ts,
+// whose answer every backend gives to the last bit. Given: quantizeLinear there, or codes that arrive. Where the dot is
+// signed, codes and zero points are stored 128 less. Shared scratch: samples [16 bytes each], then codes [samples][size].
+
+/** Values that one tile quantises where the quantisation is given. */
+const GIVEN_TILE: u32 = 4096;
 
 /** What the products need to know of a sample. */
 @unmanaged
@@ -13,10 +19,14 @@ export class Sample {
 }
 
 export function sampleAt(job: MatmulJob, sample: u32): Sample {
+  if (job.inputKind != InputKind.F32) {
+    return changetype<Sample>(changetype<usize>(job) + offsetof<MatmulJob>('givenInverse'));
+  }
   return changetype<Sample>(job.shared + <usize>sample * offsetof<Sample>());
 }
 
 export function codesAt(job: MatmulJob): usize {
+  if (job.inputKind == InputKind.CODES) return job.input;
   return job.shared + <usize>job.samples * offsetof<Sample>();
 }
 
@@ -42,33 +52,81 @@ function describe(low: f32, high: f32, to: Sample): void {
   to.zeroPoint = <i32>nearest<f32>(-low * inverse);
 }
 
+/** Codes of four finite values; of others anything, as their sample's scale is NaN. */
 // @ts-ignore: decorator
 @inline
-function code4(from: usize, inverse: v128, zeroPoint: v128): v128 {
-  const scaled = f32x4.nearest(f32x4.mul(v128.load(from), inverse));
-  return i32x4.add(i32x4.trunc_sat_f32x4_s(scaled), zeroPoint);
+function code4(from: usize, inverse: v128, round: v128, less: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v128.load(from), inverse), round), less);
 }
 
-/** Tiles are samples. */
+/** Codes of four values, clamped before they are rounded, which the bounds, being integers, allow; a NaN counts as 0. */
+// @ts-ignore: decorator
+@inline
+function givenCode4(from: usize, scale: v128, low: v128, high: v128, back: v128): v128 {
+  const steps = f32x4.div(v128.load(from), scale);
+  const bounded = clamp(v128.and(steps, f32x4.eq(steps, steps)), low, high);
+  return i32x4.add(f32x4.add(bounded, f32x4.splat(MAGIC)), back);
+}
+
+/** Codes i .. end - 1 of f32 values by the scale and zero point of the job. */
+function quantizeGiven(job: MatmulJob, i: u32, end: u32): void {
+  const from = job.input, to = codesAt(job);
+  const flip = <i32>job.dotFlip, zero = job.givenZeroPoint + flip;
+  const flips = i8x16.splat(<i8>flip), scale = f32x4.splat(job.givenScale);
+  const least = -zero, most = 255 - zero;
+  const low = f32x4.splat(<f32>least), high = f32x4.splat(<f32>most);
+  const back = i32x4.splat(zero - reinterpret<i32>(MAGIC));
+  for (; i + 16 <= end; i += 16) {
+    const at = from + <usize>i * 4;
+    const a = i16x8.narrow_i32x4_s(givenCode4(at, scale, low, high, back), givenCode4(at + 16, scale, low, high, back));
+    const b = i16x8.narrow_i32x4_s(givenCode4(at + 32, scale, low, high, back), givenCode4(at + 48, scale, low, high, back));
+    v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
+  }
+  for (; i < end; i++) {
+    const steps = nearest<f32>(f32.load(from + <usize>i * 4) / job.givenScale);
+    const bounded = steps == steps ? <i32>max<f32>(min<f32>(steps, 512), -512) : 0;
+    store<u8>(to + i, <u8>(max(min(bounded + zero, 255), 0) ^ flip));
+  }
+}
+
+/** Codes i .. end - 1 with their highest bit inverted. */
+function flipCodes(job: MatmulJob, i: u32, end: u32): void {
+  const from = job.input, to = codesAt(job);
+  const flips = i8x16.splat(-128);
+  for (; i + 16 <= end; i += 16) v128.store(to + i, v128.xor(v128.load(from + i), flips));
+  for (; i < end; i++) store<u8>(to + i, load<u8>(from + i) ^ 128);
+}
+
+/** Tiles are samples; where the quantisation is given, GIVEN_TILE values. */
 export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const kind = job.inputKind;
+  if (kind != InputKind.F32) {
+    const first = begin * GIVEN_TILE, last = min(end * GIVEN_TILE, job.samples * job.sampleSize);
+    if (kind == InputKind.GIVEN) quantizeGiven(job, first, last);
+    else if (kind == InputKind.FLIPPED) flipCodes(job, first, last);
+    return;
+  }
   const size = job.sampleSize;
   const flip = <i32>job.dotFlip;
   const flips = i8x16.splat(<i8>flip);
   for (let s = begin; s < end; s++) {
     const from = job.input + <usize>s * size * 4;
     const to = codesAt(job) + <usize>s * size;
-    let lows = f32x4.splat(0), highs = lows, lows1 = lows, highs1 = lows;
+    // pmin and pmax are one instruction each, but lose a NaN: times 0, it and the infinities are kept apart.
+    const zero = f32x4.splat(0);
+    let lows = zero, highs = zero, lows1 = zero, highs1 = zero, bad = zero, bad1 = zero;
     let i: u32 = 0;
-    // min and max (not pmin, pmax): they carry a NaN into the range.
     for (; i + 8 <= size; i += 8) {
       const x = v128.load(from + i * 4, 0), y = v128.load(from + i * 4, 16);
-      lows = f32x4.min(lows, x);
-      highs = f32x4.max(highs, x);
-      lows1 = f32x4.min(lows1, y);
-      highs1 = f32x4.max(highs1, y);
+      lows = f32x4.pmin(lows, x);
+      highs = f32x4.pmax(highs, x);
+      bad = madd(x, zero, bad);
+      lows1 = f32x4.pmin(lows1, y);
+      highs1 = f32x4.pmax(highs1, y);
+      bad1 = madd(y, zero, bad1);
     }
-    lows = f32x4.min(lows, lows1);
-    highs = f32x4.max(highs, highs1);
+    lows = f32x4.add(f32x4.pmin(lows, lows1), bad);
+    highs = f32x4.add(f32x4.pmax(highs, highs1), bad1);
     let low = min(min(f32x4.extract_lane(lows, 0), f32x4.extract_lane(lows, 1)),
       min(f32x4.extract_lane(lows, 2), f32x4.extract_lane(lows, 3)));
     let high = max(max(f32x4.extract_lane(highs, 0), f32x4.extract_lane(highs, 1)),
@@ -80,16 +138,17 @@ export function int8_quantize(job: MatmulJob, begin: u32, end: u32, scratch: usi
     }
     const sample = sampleAt(job, s);
     describe(low, high, sample);
-    const inverse = f32x4.splat(sample.inverse), zeroPoint = i32x4.splat(sample.zeroPoint);
+    const inverse = f32x4.splat(sample.inverse), round = f32x4.splat(MAGIC);
+    const less = i32x4.splat(reinterpret<i32>(MAGIC) - sample.zeroPoint);
     i = 0;
     for (; i + 16 <= size; i += 16) {
       const at = from + i * 4;
-      const a = i16x8.narrow_i32x4_s(code4(at, inverse, zeroPoint), code4(at + 16, inverse, zeroPoint));
-      const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, zeroPoint), code4(at + 48, inverse, zeroPoint));
+      const a = i16x8.narrow_i32x4_s(code4(at, inverse, round, less), code4(at + 16, inverse, round, less));
+      const b = i16x8.narrow_i32x4_s(code4(at + 32, inverse, round, less), code4(at + 48, inverse, round, less));
       v128.store(to + i, v128.xor(i8x16.narrow_i16x8_u(a, b), flips));
     }
     for (; i < size; i++) {
-      // The comparison makes NaN 0, as trunc_sat does above; its scale is NaN already.
+      // The comparison makes NaN 0, as its conversion would trap; its scale is NaN already.
       const scaled = nearest<f32>(f32.load(from + i * 4) * sample.inverse);
       const code = (scaled == scaled ? <i32>scaled : 0) + sample.zeroPoint;
       store<u8>(to + i, <u8>(max(min(code, 255), 0) ^ flip));

@@ -1,6 +1,6 @@
 import type { Int8Weights } from '../../src/formats/int8.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
 
 /** int8 panels [panels][ceil(K / 4)][8][4]; scales, sums of codes and zero points [panels][8]. */
 const panelsInt8: WasmLayout<Int8Weights> = {
@@ -30,4 +30,23 @@ const panelsInt8: WasmLayout<Int8Weights> = {
   },
 };
 
-export const int8 = byteRows({ format: 'int8', name: 'int8', layout: panelsInt8, largest: 128 });
+/** int8 [taps][channels]. */
+const taps: WasmLayout<Int8Weights> = {
+  name: 'taps_n8_i8',
+  panel: 1,
+  pack({ codes, scale, zeroPoint, cols }, p) {
+    const of = (list: ArrayLike<number>, r: number) => list[list.length === 1 ? 0 : r];
+    return packTaps(
+      p,
+      8,
+      (r, k) => codes[r * cols + k],
+      (r) => of(scale, r),
+      (r) => (zeroPoint ? of(zeroPoint, r) : 0),
+    );
+  },
+};
+
+export const int8 = [
+  ...byteRows({ format: 'int8', name: 'int8', layout: panelsInt8, largest: 128 }),
+  depthwiseRow({ format: 'int8', name: 'int8', export: 'codes_depthwise', layout: taps, bits: 8 }),
+];

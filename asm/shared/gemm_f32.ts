@@ -94,22 +94,25 @@ export function gemmF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, so
   const taps = tapCount(job);
   const groupChannels = job.channels / job.groups;
   const panels = job.paddedN / NR;
-  const mTiles = (M + rowBlock - 1) / rowBlock;
+  const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
   const rowBytes = <usize>job.groups * N * 4;
   const aPanelBytes = <usize>K * MR * 4;
   const pointers = scratch;
   const aPanels = (pointers + taps * MR * sizeof<usize>() + 63) & ~63;
   const decoded = aPanels + <usize>(rowBlock / MR) * aPanelBytes;
+  let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
-    const group = tile / mTiles;
-    const m0 = (tile % mTiles) * rowBlock;
+    const block = tile / parts, part = tile % parts;
+    const group = block / mTiles;
+    const m0 = (block % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    for (let r: u32 = 0; r < rows; r += MR) {
+    for (let r: u32 = 0; r < rows && block != packed; r += MR) {
       gatherRows(job, job.input, 4, job.channels, group * groupChannels, m0 + r, MR, job.zeros, pointers);
       if (MR == 6) packRows6(pointers, taps, groupChannels, aPanels + <usize>(r / MR) * aPanelBytes);
       else packRows4(pointers, taps, groupChannels, aPanels + <usize>(r / MR) * aPanelBytes);
     }
-    for (let p: u32 = 0; p < panels; p++) {
+    packed = block;
+    for (let p = panels * part / parts, past = panels * (part + 1) / parts; p < past; p++) {
       const b = source(job, group * panels + p, decoded);
       const n = p * NR;
       const bias = job.bias + <usize>(group * job.paddedN + n) * 4;
@@ -124,8 +127,11 @@ export function gemmF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, so
   }
 }
 
-/** One 1x8 tile of C; eight accumulators hide the latency of the multiply-add. */
-function tile1x8(a: usize, b: usize, K: u32, bias: usize, low: f32, high: f32, to: usize, cols: u32): void {
+/** Sums of one row of A by panel `panel`, f32 [8] added to those at `sums`; `to` is room for what it decodes. */
+export type RowSum = (job: MatmulJob, panel: u32, a: usize, to: usize, sums: usize) => void;
+
+/** A piece of a row by f32 [K][8]; eight accumulators hide the latency of the multiply-add. */
+export function addRow(a: usize, b: usize, K: u32, sums: usize): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   const whole = a + <usize>(K & ~3) * 4, end = a + <usize>K * 4;
   while (a < whole) {
@@ -153,8 +159,8 @@ function tile1x8(a: usize, b: usize, K: u32, bias: usize, low: f32, high: f32, t
   }
   c00 = f32x4.add(f32x4.add(c00, c10), f32x4.add(c20, c30));
   c01 = f32x4.add(f32x4.add(c01, c11), f32x4.add(c21, c31));
-  const lo = f32x4.splat(low), hi = f32x4.splat(high);
-  storeRow(to, finish(c00, v128.load(bias, 0), lo, hi), finish(c01, v128.load(bias, 16), lo, hi), cols);
+  v128.store(sums, f32x4.add(c00, v128.load(sums, 0)), 0);
+  v128.store(sums, f32x4.add(c01, v128.load(sums, 16)), 16);
 }
 
 /** One row of A, contiguous: the input itself for linear, else gathered into `to`. */
@@ -172,13 +178,15 @@ export function flatRow(job: MatmulJob, m: u32, group: u32, pointers: usize, to:
 
 /**
  * The same for few rows: tiles are panels of 8 channels, group after group, and each walks all rows.
- * Scratch: pointers [taps], then one row [K], then one decoded B panel [K][8].
+ * Scratch: sums [8], pointers [taps], then one row [K], then what `rowSum` decodes.
  */
-export function gemvF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: PanelSource): void {
+export function gemvF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, rowSum: RowSum): void {
   const K = job.K, N = job.N;
   const panels = job.paddedN / NR;
   const rowBytes = <usize>job.groups * N * 4;
-  const pointers = scratch;
+  const sums = scratch;
+  const pointers = scratch + 32;
+  const lo = f32x4.splat(job.low), hi = f32x4.splat(job.high);
   const row = (pointers + tapCount(job) * sizeof<usize>() + 63) & ~63;
   const decoded = (row + <usize>K * 4 + 63) & ~63;
   for (let m: u32 = 0; m < job.M; m++) {
@@ -193,7 +201,11 @@ export function gemvF32(job: MatmulJob, begin: u32, end: u32, scratch: usize, so
       const n = (panel % panels) * NR;
       const to = job.output + m * rowBytes + <usize>(group * N + n) * 4;
       const bias = job.bias + <usize>(group * job.paddedN + n) * 4;
-      tile1x8(a, source(job, panel, decoded), K, bias, job.low, job.high, to, N - n);
+      v128.store(sums, f32x4.splat(0), 0);
+      v128.store(sums, f32x4.splat(0), 16);
+      rowSum(job, panel, a, decoded, sums);
+      storeRow(to, finish(v128.load(sums, 0), v128.load(bias, 0), lo, hi),
+        finish(v128.load(sums, 16), v128.load(bias, 16), lo, hi), N - n);
     }
   }
 }

@@ -59,12 +59,49 @@ export class MatmulJob extends Job {
   steps: u32;
   groupSteps: u32;
   scaleGroups: u32;
-  /** Steps whose 16-bit sums can't overflow; csr: columns of a block. */
+  /** Steps whose 16-bit sums can't overflow; sparse formats: columns of a block of K. */
   chunk: u32;
   /** Whether some weight zero point in w3 is not 0. */
   weightZeros: u32;
+  /** Code of a weight of 0 where weightZeros is 0. */
+  zeroCode: u32;
+  /** Sparse formats (asm/shared/sparse/spmm.ts): channels of a block, whose sums stay in L1. */
+  channelBlock: u32;
+  /** Parts of N that tiles of packed rows of A are cut into. */
+  parts: u32;
   /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
   nonlinearity: u32;
   finalLow: f32;
   finalHigh: f32;
+  /** One of InputKind. */
+  inputKind: u32;
+  /** The Sample (asm/int8/quantize.ts) of all samples where the quantisation is given; its inverse is not used. */
+  givenInverse: f32;
+  givenScale: f32;
+  givenZeroPoint: i32;
+  /** One of OutputKind; of integers, the zero point and clamp. */
+  outputKind: u32;
+  outputZeroPoint: i32;
+  outputLow: i32;
+  outputHigh: i32;
+}
+
+/** What the input is: f32 as such or to be quantised by sample, f32 to be quantised as given, codes, signs. */
+export namespace InputKind {
+  export const F32: u32 = 0;
+  export const GIVEN: u32 = 1;
+  /** Codes as the products want them: unsigned, or, where dotFlip is 128, signed. */
+  export const CODES: u32 = 2;
+  /** Codes whose highest bit is to be inverted first. */
+  export const FLIPPED: u32 = 3;
+  export const BITS: u32 = 4;
+}
+
+/** What the output is. */
+export namespace OutputKind {
+  export const F32: u32 = 0;
+  export const INT32: u32 = 1;
+  export const UINT8: u32 = 2;
+  export const INT8: u32 = 3;
+  export const BITS: u32 = 4;
 }

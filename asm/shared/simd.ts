@@ -9,12 +9,19 @@ export function madd(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** Bytes of `table` picked by `index`, all below 16. */
+/** Bytes of `table` picked by `index`, all below 16; or 0 by those from 128. */
 // @ts-ignore: decorator
 @inline
 export function pick(table: v128, index: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(table, index);
   return i8x16.swizzle(table, index);
+}
+
+/** The sum of four f32 lanes. */
+// @ts-ignore: decorator
+@inline
+export function addLanes(x: v128): f32 {
+  return f32x4.extract_lane(x, 0) + f32x4.extract_lane(x, 1) + (f32x4.extract_lane(x, 2) + f32x4.extract_lane(x, 3));
 }
 
 /** min(max(x, low), high): pmin and pmax are one instruction each, and this operand order keeps NaN. */

@@ -1,10 +1,13 @@
 import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import type { Device } from '../../src/plan/variant.js';
+import type { Device, PackedOperands } from '../../src/plan/variant.js';
 import {
+  dotFlipOf,
   inputSize,
   matmulParams,
+  partsOf,
   predictMs,
+  readsCodes,
   roundUp,
   row,
   rowBlockOf,
@@ -23,24 +26,35 @@ export interface PanelFormat {
   decode?: number;
 }
 
+/** Finding a row's pixels under one tap, for one group of channels, costs as much as this many multiply-adds. */
+const GATHER = 100;
+
+const gathering = (p: MatmulProblem) => p.M * p.groups * tapsOf(p) * GATHER;
+
+/** Panels of 8 channels for which a thread packs rows of A of its own. */
+const FEWEST_PANELS = 8;
+
 /** The rows of a format whose weights become f32 panels. */
 export function panelRows({ format, name, layout, supports, decode = 0 }: PanelFormat): WasmVariant[] {
   const common = { ops: ['linear', 'conv2d'], format, layout, supports, clamp: (p: MatmulProblem) => p.clamp } as const;
   const decodes = (p: MatmulProblem) => p.N * p.K * p.groups * decode;
 
   const gemm = (MR: 6 | 4, requires: string) => {
-    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4);
-    const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    // Where decoding is dear it pays to pack more rows, though fewer other things stay in L2.
+    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4, (decode > 2 ? 512 : 256) * 1024);
+    const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     return row<MatmulProblem>({
       ...common,
       name: `${name}_gemm_${MR}x8`,
       requires: [requires],
-      stages: [{ export: `${name}_gemm`, tiles }],
-      params: (p) => matmulParams(p, { panel: 8, rowBlock: rowBlock(p) }),
+      stages: [{ export: `${name}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
+      params: (p, device) => matmulParams(p, { panel: 8, rowBlock: rowBlock(p), parts: parts(p, device) }),
       scratchBytes: (p) => tapsOf(p) * MR * 4 + 64 + rowBlock(p) * p.K * 4 + p.K * 32 + 128,
       cost(p, device) {
         const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-        return predictMs(device, macs + (decodes(p) * tiles(p)) / p.groups, 0.9, p.weights.bytes);
+        const work = macs + (decodes(p) * blocks(p)) / p.groups + gathering(p);
+        return predictMs(device, work, 0.9, p.weights.bytes);
       },
     });
   };
@@ -53,10 +67,12 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
       name: `${name}_gemv_1x8`,
       stages: [{ export: `${name}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
       params: (p) => matmulParams(p, { panel: 8 }),
-      scratchBytes: (p) => tapsOf(p) * 4 + 64 + p.K * 4 + 64 + p.K * 32 + 128,
+      scratchBytes: (p) => 32 + tapsOf(p) * 4 + 64 + p.K * 4 + 64 + 128 * 32 + 128,
       cost(p, device) {
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
-        return predictMs(device, macs + decodes(p) * p.M, 0.6, p.M * p.weights.bytes);
+        // Decoded in registers, not stored.
+        const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
+        return predictMs(device, macs + lookUps * p.M + gathering(p), 0.6, p.M * p.weights.bytes);
       },
     }),
   ];
@@ -78,23 +94,50 @@ export interface ByteFormat {
   /** Steps of 4 along K, and how many of them share a scale; default: ceil(K / 4), all. */
   steps?: (p: MatmulProblem) => number;
   groupSteps?: (p: MatmulProblem) => number;
+  /** Code of a weight of 0, where the codes are unsigned and all rows have the same. */
+  zeroCode?: number;
   /** Bytes that a weight is decoded to, for its cost: 0 when the layout is the panel itself. */
   decode?: number;
 }
 
+/** What kernels of 8-bit arithmetic read and write. */
+export const BYTE_INPUTS = ['float32', 'uint8', 'int8'] as const;
+const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
 /** Quantising a value of the input costs about as much as this many multiply-adds. */
-const QUANTIZE = 6;
+export const QUANTIZE = 6;
+/** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
+const GIVEN_TILE = 4096;
 /** Bytes of RowFacts and Sample in asm/. */
 const FACTS = 16;
 const SAMPLE = 16;
 
+/** The stage that makes 8-bit codes of the input; codes that are read where they lie need none. */
+export const quantize = {
+  export: 'int8_quantize',
+  tiles(p: MatmulProblem, device: Device) {
+    if (readsCodes(p, dotFlipOf(device))) return 0;
+    return p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples;
+  },
+};
+
+/** Scratch that it fills. */
+export const codesBytes = (p: MatmulProblem, device: Device): number =>
+  readsCodes(p, dotFlipOf(device)) ? 0 : p.samples * SAMPLE + inputSize(p) + 64;
+
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */
 const BYTE_KERNELS = {
   dot: { MR: 6, isa: 'k4_dot', requires: 'fast-dot', pairs: false, gemm: 3.4, gemv: 2 },
-  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 2.6, gemv: 1.2 },
+  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 2.6, gemv: 1.55 },
   pairs: { MR: 4, isa: 'k2', requires: 'pairs', pairs: true, gemm: 1.5, gemv: 0.9 },
   plainPairs: { MR: 4, isa: 'k2', requires: 'plain-simd', pairs: true, gemm: 1.9, gemv: 1 },
 } as const;
+
+/** Steps of 4 along K that maddubs may add up in 16 bits: |code| <= 255 times |weight|, twice, a step. */
+export function byteChunk(largest: number): number {
+  const steps = Math.max(Math.floor(32767 / (2 * 255 * largest)), 1);
+  // Low-bit formats have whole vectors of 4 steps.
+  return steps < 4 ? steps : steps & ~3;
+}
 
 /** The rows of a format whose weights become panels of signed bytes. */
 export function byteRows(f: ByteFormat): WasmVariant[] {
@@ -105,48 +148,52 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   const scaleGroups = (p: MatmulProblem) => Math.ceil(steps(p) / groupSteps(p));
   const { largest } = f;
   const largestOf = typeof largest === 'number' ? () => largest : largest;
-  // maddubs: |code| <= 255 times |weight|, twice, a step.
-  const chunk = (p: MatmulProblem) => Math.floor(32767 / (2 * 255 * largestOf(p)));
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
-  const quantize = { export: 'int8_quantize', tiles: (p: MatmulProblem) => p.samples };
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-  const params = (p: MatmulProblem, device: Device, rowBlock: number) =>
+  const params = (p: MatmulProblem, device: Device, rowBlock: number, parts = 1) =>
     matmulParams(p, {
       panel: 8,
       rowBlock,
-      dotFlip: device.features.has('sdot') ? 128 : 0,
+      parts,
+      dotFlip: dotFlipOf(device),
       steps: steps(p),
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
-      chunk: chunk(p),
+      chunk: byteChunk(largestOf(p)),
       weightZeros: p.weights.symmetric === false ? 1 : 0,
+      zeroCode: f.zeroCode,
     });
   const common = {
     ops: ['linear', 'conv2d'],
     format: f.format,
     layout: f.layout,
+    inputs: BYTE_INPUTS,
+    outputs: BYTE_OUTPUTS,
     supports: f.supports,
     clamp: (p: MatmulProblem) => p.clamp,
-    sharedBytes: (p: MatmulProblem) => p.samples * SAMPLE + inputSize(p) + 64,
+    sharedBytes: codesBytes,
   } as const;
   return kernels.flatMap((kernel) => {
     const { MR, isa, requires, pairs, ...speed } = BYTE_KERNELS[kernel];
     const stepBytes = pairs ? 8 : 4;
     const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, steps(p) * stepBytes);
-    const tiles = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+    const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     const flat = (p: MatmulProblem) => steps(p) * stepBytes + 64;
     return [
       row<MatmulProblem>({
         ...common,
         name: `${f.name}_gemm_${MR}x8_${isa}`,
         requires: [requires],
-        stages: [quantize, { export: `${exported}_gemm`, tiles }],
-        params: (p, device) => params(p, device, rowBlock(p)),
+        stages: [quantize, { export: `${exported}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
+        params: (p, device) => params(p, device, rowBlock(p), parts(p, device)),
         scratchBytes: (p) =>
           MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
         cost(p, device) {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
-          return predictMs(device, work + (tiles(p) / p.groups) * p.N * p.K * decode, 1, p.weights.bytes);
+          // Pairs of 16-bit integers are one more pass over the panel.
+          const decoding = (blocks(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
+          return predictMs(device, work + decoding + gathering(p), 1, p.weights.bytes);
         },
       }),
       row<MatmulProblem>({
@@ -156,14 +203,110 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         supports: (p) => (p.M <= 64 ? (f.supports?.(p) ?? true) : 'M is over 64'),
         stages: [quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
         params: (p, device) => params(p, device, 0),
-        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p)) + 128 * 32 + 512,
+        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128) + 128 * 32 + 512,
         cost(p, device) {
-          const work = (p.M * p.N * p.K * p.groups) / speed.gemv + inputSize(p) * QUANTIZE;
-          return predictMs(device, work + p.groups * p.N * p.K * decode, 1, p.weights.bytes);
+          const products = (p.M * p.N * p.K * p.groups * (1 + 2 / groupSteps(p))) / speed.gemv;
+          // Module B decodes in registers.
+          const decoding = device.features.has('maddubs') ? 0 : p.groups * p.N * p.K * decode;
+          const work = products + inputSize(p) * QUANTIZE + decoding + gathering(p);
+          return predictMs(device, work, 1, p.weights.bytes);
         },
       }),
     ];
   });
+}
+
+/** What a format adds to the kernels of asm/shared/depthwise.ts. */
+export interface DepthwiseFormat {
+  format: FormatName;
+  /** The row is `<name>_depthwise_4x8`. */
+  name: string;
+  export: 'dense_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
+  layout: WasmLayout<never>;
+  supports?: (p: MatmulProblem) => true | string;
+  /** Bits of a code; absent: weights are f32. */
+  bits?: number;
+}
+
+/** One output a channel: sums of integers stay below 2^24 up to this many taps. */
+const MOST_TAPS = 256;
+
+/** The row of a format for depthwise convolutions. */
+export function depthwiseRow({ format, name, export: exported, layout, supports, bits = 0 }: DepthwiseFormat) {
+  const scaled = exported === 'codes_depthwise';
+  const paddedN = (p: MatmulProblem) => roundUp(p.groups, bits ? 8 : 4);
+  // Lines of output a tile: weights are decoded, and lines of input centred, once a tile.
+  const lines = ({ window: w }: MatmulProblem) => Math.max(bits ? 16 : 1, Math.ceil((bits ? 256 : 64) / w.outWidth));
+  const tiles = (p: MatmulProblem) => Math.ceil((p.window.batch * p.window.outHeight) / lines(p));
+  const reach = ({ window: w }: MatmulProblem) => (w.kernelHeight - 1) * w.dilationHeight + 1;
+  const columns = ({ window: w }: MatmulProblem) =>
+    (w.outWidth - 1) * w.strideWidth + (w.kernelWidth - 1) * w.dilationWidth + 1;
+  // A line's pixels that are a power of two apart share few sets of L1: copied, they are an odd number of cache lines apart.
+  const pixelBytes = (p: MatmulProblem) =>
+    scaled || (p.channels % 256 === 0 && p.window.inWidth > 4) ? (Math.ceil(p.channels / 16) | 1) * 64 : 0;
+  return row<MatmulProblem>({
+    name: `${name}_depthwise_4x8`,
+    ops: ['conv2d'],
+    format,
+    layout,
+    ...(scaled && { inputs: BYTE_INPUTS, outputs: BYTE_OUTPUTS }),
+    supports(p) {
+      if (p.op !== 'conv2d' || p.N !== 1 || p.groups !== p.channels)
+        return 'for depthwise convolutions with one output a channel';
+      if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
+      return supports?.(p) ?? true;
+    },
+    stages: [...(scaled ? [quantize] : []), { export: exported, tiles }],
+    clamp: (p) => p.clamp,
+    params: (p, device) =>
+      matmulParams(p, {
+        panel: paddedN(p),
+        rowBlock: lines(p),
+        dotFlip: scaled ? dotFlipOf(device) : 0,
+        steps: bits,
+        chunk: pixelBytes(p),
+      }),
+    scratchBytes: (p) =>
+      384 +
+      tapsOf(p) * 16 +
+      p.window.kernelHeight * columns(p) * 4 +
+      (p.K + 1) * paddedN(p) * 4 +
+      (p.output.dtype === 'float32' ? 0 : (p.window.outWidth * p.channels + 48) * 4) +
+      reach(p) * p.window.inWidth * pixelBytes(p),
+    sharedBytes: (p, device) => (scaled ? codesBytes(p, device) : 0),
+    cost(p, device) {
+      const work = p.M * p.groups * (p.K + 4) + (scaled ? inputSize(p) * QUANTIZE * 2 : 0);
+      return predictMs(device, work, 0.6, p.M * p.groups * 8);
+    },
+  });
+}
+
+/**
+ * Weights of depthwise convolutions as codes, as asm/shared/depthwise.ts reads them: [taps][channels rounded up to 8] of
+ * `bits` bits; scales and zero points f32 [channels rounded up to 8]; what the codes mean f32 [1 << bits], or nothing
+ * where bytes are signed weights.
+ */
+export function packTaps(
+  p: MatmulProblem,
+  bits: 1 | 2 | 4 | 8,
+  codeOf: (r: number, k: number) => number,
+  scaleOf: (r: number) => number,
+  zeroOf: (r: number) => number,
+  values?: ArrayLike<number>,
+): PackedOperands {
+  const paddedN = roundUp(p.groups, 8);
+  const codes = new Uint8Array((p.K * paddedN * bits) / 8);
+  const scales = new Float32Array(paddedN);
+  const zeros = new Float32Array(paddedN);
+  for (let r = 0; r < p.groups; r++) {
+    scales[r] = scaleOf(r);
+    zeros[r] = zeroOf(r);
+    for (let k = 0; k < p.K; k++) {
+      const bit = (k * paddedN + r) * bits;
+      codes[bit >> 3] |= (codeOf(r, k) & ((1 << bits) - 1)) << (bit & 7);
+    }
+  }
+  return values ? { codes, scales, zeros, values: Float32Array.from(values) } : { codes, scales, zeros };
 }
 
 /** Calls `put` for each weight k of each row of a panel layout: panel of 8 channels, channel in it. */

@@ -1,6 +1,7 @@
 import type { XnorWeights } from '../../src/formats/xnor.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import { matmulParams, predictMs, roundUp, row, rowBlockOf, type WasmLayout } from '../../src/wasm/variant.js';
+import type { Device } from '../../src/plan/variant.js';
+import { matmulParams, partsOf, predictMs, roundUp, row, rowBlockOf, type WasmLayout } from '../../src/wasm/variant.js';
 
 const nibblesOf = (p: MatmulProblem) => Math.ceil(p.channels / p.groups / 4);
 
@@ -43,6 +44,8 @@ const nibbles: WasmLayout<XnorWeights> = {
 const depthOf = (p: MatmulProblem) => tapsOf(p) * nibblesOf(p);
 const pixels = (p: MatmulProblem) => p.window.batch * p.window.inHeight * p.window.inWidth;
 const rowBlock = (p: MatmulProblem) => rowBlockOf(p, 4, depthOf(p));
+const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
+const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 32), 2);
 
 export const xnor = [
   row<MatmulProblem>({
@@ -50,13 +53,18 @@ export const xnor = [
     ops: ['linear', 'conv2d'],
     format: 'xnor',
     layout: nibbles,
+    inputs: ['float32', 'bits'],
+    outputs: ['float32', 'bits'],
+    // Tiles write whole words.
+    supports: (p) =>
+      p.output.dtype !== 'bits' || p.groups === 1 || p.N % 32 === 0 || 'groups of 32 n outputs, for output as bits',
     stages: [
       { export: 'xnor_binarize', tiles: pixels },
-      { export: 'xnor_bgemm_4x32_lut', tiles: (p) => p.groups * Math.ceil(p.M / rowBlock(p)) },
+      { export: 'xnor_bgemm_4x32_lut', tiles: (p, device) => blocks(p) * parts(p, device) },
     ],
     clamp: (p) => p.clamp,
-    params: (p) => matmulParams(p, { panel: 32, rowBlock: rowBlock(p) }),
-    scratchBytes: (p) => 512 + rowBlock(p) * (tapsOf(p) * 4 + depthOf(p)) + 64,
+    params: (p, device) => matmulParams(p, { panel: 32, rowBlock: rowBlock(p), parts: parts(p, device) }),
+    scratchBytes: (p) => 512 + rowBlock(p) * (tapsOf(p) * 4 + depthOf(p)) + nibblesOf(p) + 80,
     sharedBytes: (p) => pixels(p) * p.groups * nibblesOf(p) + 64,
     cost(p, device) {
       const macs = roundUp(p.M, 4) * roundUp(p.N, 32) * depthOf(p) * 4 * p.groups;

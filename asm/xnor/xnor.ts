@@ -1,12 +1,13 @@
-import { MatmulJob } from '../shared/job';
+import { InputKind, MatmulJob, OutputKind } from '../shared/job';
 import { gatherRows, tapCount } from '../shared/rows';
 import { storeRow } from '../shared/gemm_f32';
 import { clamp, pick } from '../shared/simd';
 
-// C = clamp(scale[n] * sum sign(a) * sign(w) + bias[n]); the sum is K - 2 * mismatches, exact.
+// C = clamp(scale[n] * sum sign(a) * sign(w) + bias[n]); the sum is K - 2 * mismatches, exact. As bits: sum >= bias[n],
+// thresholds that the host finds (signThreshold in src/formats/outputs.ts).
 // Bits travel as nibbles: four channels of one tap are one group. A table of 16 x 16 bytes holds popcount(a ^ w);
 // one activation nibble picks its row, and a swizzle looks up 16 output channels in it at once.
-// Stage 1, xnor_binarize: shared scratch [pixels][groups][ceil(groupChannels / 4)], byte = nibble * 16.
+// Stage 1, xnor_binarize, from f32 or bits: shared scratch [pixels][groups][ceil(groupChannels / 4)], byte = nibble * 16.
 // w0: [blocks of 32 channels][taps * ceil(groupChannels / 4)][16 bytes]; byte j holds channel j in its low nibble,
 // channel 16 + j in its high one. w1: scale [groups * paddedN]. w2: sum of signs a tap, i32 [taps][groups * paddedN].
 
@@ -27,16 +28,55 @@ const NR: u32 = 32;
 /** Nibbles that a byte can count: 63 * 4 <= 255. */
 const WIDEN_EVERY: u32 = 63;
 
+/** `count` signs from bit `bit` on of a pixel's words, as nibbles; those past the last are 0. */
+function spreadBits(from: usize, bit: u32, count: u32, to: usize): void {
+  const end = bit + count;
+  const high = i8x16.splat(-16);
+  if ((bit & 7) == 0) {
+    // 64 signs are 16 nibbles.
+    for (; bit + 64 <= end; bit += 64) {
+      const bytes = v128.load64_zero(from + (bit >> 3));
+      const even = v128.and(i16x8.shl(bytes, 4), high), odd = v128.and(bytes, high);
+      v128.store(to, i8x16.shuffle(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+      to += 16;
+    }
+  }
+  for (; bit < end; bit += 4) {
+    let four = <u32>load<u16>(from + (bit >> 3)) >> (bit & 7);
+    if (end - bit < 4) four &= (1 << (end - bit)) - 1;
+    store<u8>(to++, <u8>(four << 4));
+  }
+}
+
 /** Tiles are pixels (rows of linear). */
 export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   const groupChannels = job.channels / job.groups;
   const nibbles = (groupChannels + 3) / 4;
+  if (job.inputKind == InputKind.BITS) {
+    const pixelBytes = <usize>((job.channels + 31) / 32) * 4;
+    let to = job.shared + <usize>begin * job.groups * nibbles;
+    for (let pixel = begin; pixel < end; pixel++) {
+      const from = job.input + <usize>pixel * pixelBytes;
+      for (let g: u32 = 0; g < job.groups; g++) {
+        spreadBits(from, g * groupChannels, groupChannels, to);
+        to += nibbles;
+      }
+    }
+    return;
+  }
   const zero = f32x4.splat(0);
   for (let pixel = begin; pixel < end; pixel++) {
     let from = job.input + <usize>pixel * job.channels * 4;
     let to = job.shared + <usize>pixel * job.groups * nibbles;
     for (let g: u32 = 0; g < job.groups; g++) {
       let c: u32 = 0;
+      for (; c + 16 <= groupChannels; c += 16) {
+        const a = i32x4.bitmask(f32x4.ge(v128.load(from, 0), zero)), b = i32x4.bitmask(f32x4.ge(v128.load(from, 16), zero));
+        const d = i32x4.bitmask(f32x4.ge(v128.load(from, 32), zero)), e = i32x4.bitmask(f32x4.ge(v128.load(from, 48), zero));
+        store<u32>(to, (a | (b << 8) | (d << 16) | (e << 24)) << 4);
+        from += 64;
+        to += 4;
+      }
       for (; c + 4 <= groupChannels; c += 4) {
         store<u8>(to++, <u8>(i32x4.bitmask(f32x4.ge(v128.load(from), zero)) << 4));
         from += 16;
@@ -53,20 +93,21 @@ export function xnor_binarize(job: MatmulJob, begin: u32, end: u32, scratch: usi
   }
 }
 
-/** Adds sixteen byte counts to sixteen i32 sums. */
+/** Takes sixteen counts of mismatches, twice, off sixteen i32 sums. */
 // @ts-ignore: decorator
 @inline
 function widen(counts: v128, to: usize): void {
-  const low = i16x8.extend_low_i8x16_u(counts), high = i16x8.extend_high_i8x16_u(counts);
-  v128.store(to, i32x4.add(v128.load(to, 0), i32x4.extend_low_i16x8_u(low)), 0);
-  v128.store(to, i32x4.add(v128.load(to, 16), i32x4.extend_high_i16x8_u(low)), 16);
-  v128.store(to, i32x4.add(v128.load(to, 32), i32x4.extend_low_i16x8_u(high)), 32);
-  v128.store(to, i32x4.add(v128.load(to, 48), i32x4.extend_high_i16x8_u(high)), 48);
+  const low = i16x8.shl(i16x8.extend_low_i8x16_u(counts), 1), high = i16x8.shl(i16x8.extend_high_i8x16_u(counts), 1);
+  v128.store(to, i32x4.sub(v128.load(to, 0), i32x4.extend_low_i16x8_u(low)), 0);
+  v128.store(to, i32x4.sub(v128.load(to, 16), i32x4.extend_high_i16x8_u(low)), 16);
+  v128.store(to, i32x4.sub(v128.load(to, 32), i32x4.extend_low_i16x8_u(high)), 32);
+  v128.store(to, i32x4.sub(v128.load(to, 48), i32x4.extend_high_i16x8_u(high)), 48);
 }
 
-/** Mismatches of 4 rows with 32 channels, i32 [4][32] at `sums`. a: [nibbles][4] bytes. */
-function tile4x32(a: usize, w: usize, nibbles: u32, sums: usize): void {
-  memory.fill(sums, 0, MR * NR * 4);
+/** K - 2 * mismatches of 4 rows with 32 channels, i32 [4][32] at `sums`. a: [nibbles][4] bytes. */
+function tile4x32(a: usize, w: usize, nibbles: u32, K: u32, sums: usize): void {
+  const start = i32x4.splat(K);
+  for (let i: usize = 0; i < MR * NR * 4; i += 16) v128.store(sums + i, start);
   const mask = i8x16.splat(15);
   const table = MISMATCHES;
   while (nibbles > 0) {
@@ -103,29 +144,34 @@ function tile4x32(a: usize, w: usize, nibbles: u32, sums: usize): void {
   }
 }
 
-/** Nibbles of one row to every fourth byte of `to`; outside the image +1 stands in. */
-function packRow(pointers: usize, taps: u32, nibbles: u32, lastNibble: u8, to: usize): void {
+/**
+ * Nibbles of 4 rows, through pointers[taps][4], interleaved to [taps * nibbles][4]. Writes up to 60 bytes past the end.
+ */
+function packNibbles(pointers: usize, taps: u32, nibbles: u32, to: usize): void {
   for (let tap: u32 = 0; tap < taps; tap++) {
-    const from = load<usize>(pointers + tap * sizeof<usize>());
-    if (from) {
-      for (let i: u32 = 0; i < nibbles; i++) {
-        store<u8>(to, load<u8>(from + i));
-        to += MR;
-      }
-    } else {
-      for (let i: u32 = 1; i < nibbles; i++) {
-        store<u8>(to, 0xf0);
-        to += MR;
-      }
-      store<u8>(to, lastNibble);
-      to += MR;
+    const p0 = load<usize>(pointers, 0), p1 = load<usize>(pointers, 4);
+    const p2 = load<usize>(pointers, 8), p3 = load<usize>(pointers, 12);
+    for (let i: usize = 0; i < nibbles; i += 16) {
+      const r0 = v128.load(p0 + i), r1 = v128.load(p1 + i), r2 = v128.load(p2 + i), r3 = v128.load(p3 + i);
+      const a = i8x16.shuffle(r0, r1, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      const b = i8x16.shuffle(r0, r1, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      const c = i8x16.shuffle(r2, r3, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      const d = i8x16.shuffle(r2, r3, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      const at = to + i * MR;
+      v128.store(at, i16x8.shuffle(a, c, 0, 8, 1, 9, 2, 10, 3, 11), 0);
+      v128.store(at, i16x8.shuffle(a, c, 4, 12, 5, 13, 6, 14, 7, 15), 16);
+      v128.store(at, i16x8.shuffle(b, d, 0, 8, 1, 9, 2, 10, 3, 11), 32);
+      v128.store(at, i16x8.shuffle(b, d, 4, 12, 5, 13, 6, 14, 7, 15), 48);
     }
+    pointers += MR * sizeof<usize>();
+    to += nibbles * MR;
   }
 }
 
 /**
  * Tiles are blocks of `rowBlock` rows, group after group.
- * Scratch: sums [4][32], pointers [rowBlock][taps], A panels [rowBlock / 4][taps * nibbles][4].
+ * Scratch: sums [4][32], pointers [rowBlock / 4][taps][4], the nibbles of a pixel of +1, A panels
+ * [rowBlock / 4][taps * nibbles][4], 64 bytes.
  */
 export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
   const K = job.K, N = job.N, M = job.M, rowBlock = job.rowBlock;
@@ -134,55 +180,58 @@ export function xnor_bgemm_4x32_lut(job: MatmulJob, begin: u32, end: u32, scratc
   const nibbles = (groupChannels + 3) / 4;
   const rest = groupChannels & 3;
   const lastBits: u32 = rest ? ((<u32>1 << rest) - 1) << 4 : 0xf0;
-  const lastNibble = <u8>lastBits;
   const blocks = job.paddedN / NR;
-  const mTiles = (M + rowBlock - 1) / rowBlock;
-  const rowBytes = <usize>job.groups * N * 4;
+  const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
+  const toBits = job.outputKind == OutputKind.BITS;
+  const rowBytes = <usize>(toBits ? (job.groups * N + 31) / 32 : job.groups * N) * 4;
   const depth = taps * nibbles;
   const sums = scratch;
   const pointers = sums + MR * NR * 4;
-  const aPanels = pointers + rowBlock * taps * sizeof<usize>();
+  const tapPointers = <usize>taps * MR * sizeof<usize>();
+  const outside = pointers + rowBlock * taps * sizeof<usize>();
+  const aPanels = outside + nibbles + 16;
   const aPanelBytes = <usize>depth * MR;
+  memory.fill(outside, 0xf0, nibbles - 1);
+  store<u8>(outside + nibbles - 1, <u8>lastBits);
+  let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
-    const group = tile / mTiles;
-    const m0 = (tile % mTiles) * rowBlock;
+    const rowTile = tile / parts, part = tile % parts;
+    const group = rowTile / mTiles;
+    const m0 = (rowTile % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
-    const packed = (rows + MR - 1) & ~(MR - 1);
-    for (let r: u32 = 0; r < packed; r++) {
-      const rowPointers = pointers + r * taps * sizeof<usize>();
-      gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + r, 1, 0, rowPointers);
-      packRow(rowPointers, taps, nibbles, lastNibble, aPanels + <usize>(r / MR) * aPanelBytes + (r & 3));
+    for (let strip: u32 = 0; strip * MR < rows && rowTile != packed; strip++) {
+      const from = pointers + strip * tapPointers;
+      gatherRows(job, job.shared, 1, job.groups * nibbles, group * nibbles, m0 + strip * MR, MR, outside, from);
+      packNibbles(from, taps, nibbles, aPanels + strip * aPanelBytes);
     }
-    for (let p: u32 = 0; p < blocks; p++) {
+    packed = rowTile;
+    for (let p = blocks * part / parts, past = blocks * (part + 1) / parts; p < past; p++) {
       const n = p * NR;
       const cols = min(NR, N - n);
       const channel = <usize>(group * job.paddedN + n) * 4;
       const w = job.w0 + <usize>(group * blocks + p) * depth * 16;
       for (let r: u32 = 0; r < rows; r += MR) {
-        tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, sums);
-        for (let i: u32 = 0; i < min(MR, rows - r); i++) {
-          const rowSums = sums + i * NR * 4;
-          signSums(job, rowSums, pointers + (r + i) * taps * sizeof<usize>(), taps, channel);
-          finishRow(job, rowSums, channel, job.output + <usize>(m0 + r + i) * rowBytes + <usize>(group * N + n) * 4, cols);
+        const here = min(MR, rows - r);
+        tile4x32(aPanels + <usize>(r / MR) * aPanelBytes, w, depth, job.K, sums);
+        if (!job.padValue) {
+          for (let i: u32 = 0; i < here; i++) {
+            removePadding(job, sums + i * NR * 4, pointers + (r / MR) * tapPointers + i * sizeof<usize>(), outside, channel);
+          }
         }
+        const to = job.output + <usize>(m0 + r) * rowBytes;
+        if (toBits) finishBits(sums, here, job.bias + channel, to + <usize>((group * N + n) / 32) * 4, rowBytes);
+        else finishRows(job, sums, here, channel, to + <usize>(group * N + n) * 4, rowBytes, cols);
       }
     }
   }
 }
 
-/**
- * Mismatches of 32 channels become sums of products, in place. Taps outside the image were counted as +1, so their
- * signs are taken out again unless the padding is meant to be +1.
- */
-function signSums(job: MatmulJob, sums: usize, pointers: usize, taps: u32, channel: usize): void {
-  const K = i32x4.splat(job.K);
-  for (let c: usize = 0; c < NR * 4; c += 16) {
-    v128.store(sums + c, i32x4.sub(K, i32x4.shl(v128.load(sums + c), 1)));
-  }
-  if (job.padValue) return;
+/** Taps outside the image were counted as +1: takes their signs out of the 32 sums of a row. pointers: [taps][4] */
+function removePadding(job: MatmulJob, sums: usize, pointers: usize, outside: usize, channel: usize): void {
+  const taps = tapCount(job);
   const tapBytes = <usize>job.groups * job.paddedN * 4;
   for (let tap: u32 = 0; tap < taps; tap++) {
-    if (load<usize>(pointers + tap * sizeof<usize>())) continue;
+    if (load<usize>(pointers + tap * MR * sizeof<usize>()) != outside) continue;
     const signs = job.w2 + tap * tapBytes + channel;
     for (let c: usize = 0; c < NR * 4; c += 16) {
       v128.store(sums + c, i32x4.sub(v128.load(sums + c), v128.load(signs + c)));
@@ -190,15 +239,43 @@ function signSums(job: MatmulJob, sums: usize, pointers: usize, taps: u32, chann
   }
 }
 
-/** Scale, bias and clamp of the first `cols` of 32 sums. */
-function finishRow(job: MatmulJob, sums: usize, channel: usize, to: usize, cols: u32): void {
+/** Of 16 sums: 16 bits, 1 where a sum reaches its threshold. */
+// @ts-ignore: decorator
+@inline
+function reached(sums: usize, thresholds: usize): u32 {
+  const a = i32x4.ge_s(v128.load(sums, 0), v128.load(thresholds, 0));
+  const b = i32x4.ge_s(v128.load(sums, 16), v128.load(thresholds, 16));
+  const c = i32x4.ge_s(v128.load(sums, 32), v128.load(thresholds, 32));
+  const d = i32x4.ge_s(v128.load(sums, 48), v128.load(thresholds, 48));
+  return i8x16.bitmask(i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, d)));
+}
+
+/** A word of signs of 32 sums for each of some rows. Channels past the last have thresholds that no sum reaches. */
+function finishBits(sums: usize, rows: u32, thresholds: usize, to: usize, rowBytes: usize): void {
+  for (; rows > 0; rows--) {
+    store<u32>(to, reached(sums, thresholds) | (reached(sums + 64, thresholds + 64) << 16));
+    sums += NR * 4;
+    to += rowBytes;
+  }
+}
+
+/** Scale, bias and clamp of the first `cols` of 32 sums of each of some rows. */
+function finishRows(job: MatmulJob, sums: usize, rows: u32, channel: usize, to: usize, rowBytes: usize, cols: u32): void {
   const low = f32x4.splat(job.low), high = f32x4.splat(job.high);
+  const end = sums + <usize>rows * NR * 4;
+  let scale = job.w1 + channel, bias = job.bias + channel;
   for (let c: u32 = 0; c < cols; c += 8) {
-    const at = channel + c * 4;
-    const s0 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 0));
-    const s1 = f32x4.convert_i32x4_s(v128.load(sums + c * 4, 16));
-    const y0 = f32x4.add(f32x4.mul(s0, v128.load(job.w1 + at, 0)), v128.load(job.bias + at, 0));
-    const y1 = f32x4.add(f32x4.mul(s1, v128.load(job.w1 + at, 16)), v128.load(job.bias + at, 16));
-    storeRow(to + c * 4, clamp(y0, low, high), clamp(y1, low, high), cols - c);
+    const scale0 = v128.load(scale, 0), scale1 = v128.load(scale, 16);
+    const bias0 = v128.load(bias, 0), bias1 = v128.load(bias, 16);
+    let row = to;
+    for (let at = sums + c * 4; at < end; at += NR * 4) {
+      const y0 = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 0)), scale0), bias0);
+      const y1 = f32x4.add(f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 16)), scale1), bias1);
+      storeRow(row, clamp(y0, low, high), clamp(y1, low, high), cols - c);
+      row += rowBytes;
+    }
+    scale += 32;
+    bias += 32;
+    to += 32;
   }
 }

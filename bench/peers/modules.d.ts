@@ -64,6 +64,7 @@ export interface TfTensor {
 export interface Tf {
   env(): { set(flag: string, value: boolean): void };
   setBackend(name: string): Promise<boolean>;
+  backend(): unknown;
   ready(): Promise<void>;
   tensor(data: Float32Array, shape: readonly number[]): TfTensor;
   matMul(a: TfTensor, b: TfTensor): TfTensor;
@@ -75,3 +76,4 @@ export interface TfWasm {
   setThreadsCount(threads: number): void;
 }
 export function loadTfjs(): Promise<{ tf: Tf; wasm: TfWasm }>;
+export function loadTfjsWebgpu(): Promise<Tf>;

@@ -7,3 +7,8 @@ export const loadTfjs = async () => ({
   tf: await import('@tensorflow/tfjs-core'),
   wasm: await import('@tensorflow/tfjs-backend-wasm'),
 });
+export const loadTfjsWebgpu = async () => {
+  const tf = await import('@tensorflow/tfjs-core');
+  await import('@tensorflow/tfjs-backend-webgpu');
+  return tf;
+};

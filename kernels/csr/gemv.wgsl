@@ -1,22 +1,21 @@
-// output[m, r] = activate(sum over the entries of row r of value * A[m, column] + bias[r]), for few rows of A
+// output[m, r] = finish(sum over the items of row r of weight * A[m, element]), for few rows of A
 //
-// LANES threads share a row of W and walk along its entries side by side; partial sums meet in workgroup memory. A is
-// gathered where it lies.
+// LANES threads share SHARE rows of W, which share their columns, and walk along the items side by side; partial sums
+// meet in workgroup memory. A is gathered where it lies.
 //
-// Bindings: indptr, indices, values, bias (weights.wgsl); output [M, ROWS] f32; params.M.
-// Constants: ROWS = GROUPS * N, N; NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(ROWS / NR).
-// Needs: row_at, row_element.
+// What an item is is up to the snippets: begin_of, end_of, element_of, value_of; add_product, finish; row_at,
+// row_element, and the types Element and Sum.
+//
+// Bindings: output [M, ROWS] f32; params.M.
+// Constants: ROWS = GROUPS * N, N; BLOCK_ROWS = rows of W that an entry has, SHARE = those or 1; NR, LANES (a power of
+// 2), THREADS = NR * LANES; TILES_N = ceil(ROWS / SHARE / NR).
 struct Params {
   M: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
-var<workgroup> partial: array<f32, THREADS>;
-
-fn padding(image: u32, c: u32) -> f32 {
-  return 0.0;
-}
+var<workgroup> partial: array<Sum, THREADS * SHARE>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -29,23 +28,34 @@ fn main(
   if (m >= params.M) {
     return;
   }
-  let r = job % TILES_N * NR + lane / LANES;
-  var sum = 0.0;
-  if (r < ROWS) {
-    let row = row_at(m, r / N);
-    let end = indptr[r + 1u];
-    for (var e = indptr[r] + lane % LANES; e < end; e += LANES) {
-      sum += values[e] * row_element(row, column_of(e));
+  let r0 = (job % TILES_N * NR + lane / LANES) * SHARE;
+  var sums: array<Sum, SHARE>;
+  if (r0 < ROWS) {
+    let row = row_at(m, r0 / N);
+    let end = end_of(r0 / BLOCK_ROWS);
+    for (var item = begin_of(r0 / BLOCK_ROWS) + lane % LANES; item < end; item += LANES) {
+      let a = row_element(row, element_of(item));
+      for (var j = 0u; j < SHARE; j++) {
+        sums[j] = add_product(sums[j], a, value_of(item, r0 + j));
+      }
     }
   }
-  partial[lane] = sum;
+  for (var j = 0u; j < SHARE; j++) {
+    partial[j * THREADS + lane] = sums[j];
+  }
   for (var half = LANES / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (lane % LANES < half) {
-      partial[lane] += partial[lane + half];
+      for (var j = 0u; j < SHARE; j++) {
+        partial[j * THREADS + lane] += partial[j * THREADS + lane + half];
+      }
     }
   }
-  if (lane % LANES == 0u && r < ROWS) {
-    output[m * ROWS + r] = activate(partial[lane] + bias[r]);
+  if (lane % LANES == 0u) {
+    for (var j = 0u; j < SHARE; j++) {
+      if (r0 + j < ROWS) {
+        output[m * ROWS + r0 + j] = finish(partial[j * THREADS + lane], m, r0 + j);
+      }
+    }
   }
 }

@@ -1,10 +1,10 @@
-// planes[image, c, y, x] = input[image, y - padTop, x - padLeft, c], or 0 outside: NHWC to padded NCHW
+// planes[image, c, y, x] = activation[image, y - padTop, x - padLeft, c], or padding outside: NHWC to padded NCHW
 //
-// So that threads which compute neighbouring pixels read neighbouring floats, and no window leaves the plane. Linear
+// So that threads which compute neighbouring pixels read neighbouring elements, and no window leaves the plane. Linear
 // is one image of 1 x M pixels. A workgroup turns SIDE pixels x SIDE channels around in workgroup memory.
 //
-// Bindings: input; planes; params.
-// Constants: CHANNELS = channels of all groups.
+// Bindings: planes; params. Needs: Element, activation, padding.
+// Constants: CHANNELS = elements of a pixel in a group; PLANES = those of all groups.
 struct Params {
   images: u32,
   height: u32,
@@ -14,14 +14,13 @@ struct Params {
   paddedHeight: u32,
   paddedWidth: u32,
 }
-@group(0) @binding(0) var<storage, read> input: array<f32>;
-@group(0) @binding(1) var<storage, read_write> planes: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(8) var<storage, read_write> planes: array<Element>;
+@group(0) @binding(9) var<uniform> params: Params;
 
 const SIDE = 16u;
-const TILES_C = (CHANNELS + SIDE - 1u) / SIDE;
+const TILES_C = (PLANES + SIDE - 1u) / SIDE;
 
-var<workgroup> block: array<f32, SIDE * (SIDE + 1u)>;
+var<workgroup> block: array<Element, SIDE * (SIDE + 1u)>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -45,13 +44,13 @@ fn main(
   // Wrap below 0, so that one comparison finds what is outside.
   let y = pixel / params.paddedWidth - params.padTop;
   let x = pixel % params.paddedWidth - params.padLeft;
-  var value = 0.0;
-  if (y < params.height && x < params.width && c0 + minor < CHANNELS) {
-    value = input[((image * params.height + y) * params.width + x) * CHANNELS + c0 + minor];
+  var value = padding(image, (c0 + minor) % CHANNELS);
+  if (y < params.height && x < params.width && c0 + minor < PLANES) {
+    value = activation(((image * params.height + y) * params.width + x) * PLANES + c0 + minor);
   }
   block[major * (SIDE + 1u) + minor] = value;
   workgroupBarrier();
-  if (c0 + major < CHANNELS && p0 + minor < plane) {
-    planes[(image * CHANNELS + c0 + major) * plane + p0 + minor] = block[minor * (SIDE + 1u) + major];
+  if (c0 + major < PLANES && p0 + minor < plane) {
+    planes[(image * PLANES + c0 + major) * plane + p0 + minor] = block[minor * (SIDE + 1u) + major];
   }
 }

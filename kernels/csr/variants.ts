@@ -1,83 +1,202 @@
+import type { BcsrWeights } from '../../src/formats/bcsr.js';
 import type { CsrWeights } from '../../src/formats/csr.js';
+import type { CsrCodebookWeights } from '../../src/formats/csr-codebook.js';
+import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
+import type { FormatName } from '../../src/formats/format.js';
+import type { NmWeights } from '../../src/formats/nm.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { Device, Layout } from '../../src/plan/variant.js';
+import type { Consts, Stage } from '../../src/webgpu/variant.js';
 import { inputOf } from '../dense/variants.js';
+import paddingBytes from '../int8/padding.wgsl';
+import {
+  inputOf as bytesOf,
+  DOT4,
+  finishSymmetric,
+  PLAIN,
+  packFacts,
+  quantizedScratch,
+  quantizeStages,
+  sampleConsts,
+  sum,
+  wordsOf,
+} from '../int8/variants.js';
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
+import inputF32 from '../shared/input_f32.wgsl';
+import inputWords from '../shared/input_words.wgsl';
 import { groupChannels, type MatmulVariant, matmulBuffers, rowSource } from '../shared/matmul.js';
+import paddingF32 from '../shared/padding_f32.wgsl';
+import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
+import nmItems from './nm.wgsl';
+import pattern from './pattern.wgsl';
 import planes from './planes.wgsl';
 import planesConv from './planes_conv.wgsl';
+import planesF32 from './planes_f32.wgsl';
 import planesLinear from './planes_linear.wgsl';
+import planesWords from './planes_words.wgsl';
 import spmm from './spmm.wgsl';
-import weights from './weights.wgsl';
+import valuesCodebook from './values_codebook.wgsl';
+import valuesF32 from './values_f32.wgsl';
+import valuesInt8 from './values_int8.wgsl';
 
 const rowsOf = (p: MatmulProblem): number => p.groups * p.N;
-const indexBits = (p: MatmulProblem): number => (p.K <= 65536 ? 16 : 32);
+const blockOf = (p: MatmulProblem): readonly [rows: number, cols: number] => p.weights.block ?? [1, 1];
+const indexBits = (p: MatmulProblem): number => (Math.ceil(p.K / blockOf(p)[1]) <= 65536 ? 16 : 32);
 
-/** The format as it is; columns in 16 bits where they fit. */
-const csrRows: Layout<CsrWeights> = {
-  name: 'csr',
-  pack({ indptr, indices, values }, p) {
-    const fitting = indexBits(p) === 16 ? Uint16Array : Uint32Array;
-    const { buffer, byteOffset, byteLength } = indices instanceof fitting ? indices : new fitting(indices);
-    return { indptr, indices: new Uint8Array(buffer, byteOffset, byteLength), values };
-  },
+/** Rows of W that a workgroup (spmm) or its lanes (gemv) compute: those of a block, if they share their group. */
+function shareOf(p: MatmulProblem): number {
+  const [blockRows] = blockOf(p);
+  return p.groups === 1 || p.N % blockRows === 0 ? blockRows : 1;
+}
+
+/** What activations are to sparse weights: f32, or words of four signed bytes. */
+interface Domain {
+  isa: string;
+  requires?: readonly string[];
+  /** Elements of one pixel of one group. */
+  channels(p: MatmulProblem): number;
+  /** WGSL of planes, of activations in pixels (one at a time, or as they fit), and of what is outside the image. */
+  planes: string;
+  elements: string;
+  input(p: MatmulProblem): string;
+  padding: string;
+  /** WGSL that defines add_product and finish. */
+  product: readonly string[];
+  consts(p: MatmulProblem): Consts;
+  before(p: MatmulProblem): Stage[];
+  scratch(p: MatmulProblem): Record<string, number>;
+  /** Products relative to those of f32. */
+  rate: number;
+}
+
+const floats: Domain = {
+  isa: 'wgsl',
+  channels: groupChannels,
+  planes: planesF32,
+  elements: inputF32,
+  input: inputOf,
+  padding: paddingF32,
+  product: [productF32],
+  consts: () => ({}),
+  before: () => [],
+  scratch: () => ({}),
+  rate: 1,
 };
 
-function supports(p: MatmulProblem, device: Device, scratch: Record<string, number> = {}): true | string {
-  return fits(device, { ...matmulBuffers(p), indptr: 4 * (rowsOf(p) + 1), values: 4 * p.weights.nnz, ...scratch });
+const bytes = ({ isa, product, requires }: typeof DOT4 | typeof PLAIN, rate: number): Domain => ({
+  isa,
+  requires,
+  channels: wordsOf,
+  planes: planesWords,
+  elements: inputWords,
+  input: bytesOf,
+  padding: paddingBytes,
+  product: [product, ...finishSymmetric],
+  consts: sampleConsts,
+  before: quantizeStages,
+  scratch: quantizedScratch,
+  rate,
+});
+
+/** A sparse format. */
+interface Sparse {
+  format: FormatName;
+  // biome-ignore lint/suspicious/noExplicitAny: each knows the weights of its format
+  layout: Layout<any>;
+  /** WGSL that defines begin_of, end_of, element_of, value_of. */
+  items: readonly string[];
+  consts(p: MatmulProblem): Consts;
+  /** Weights that an item multiplies in each row. */
+  itemCols?(p: MatmulProblem): number;
+  /** Bytes of the largest operand. */
+  operandBytes(p: MatmulProblem): number;
+}
+
+/** Constants of pattern.wgsl for items of one column of a block each. */
+function patternConsts(p: MatmulProblem): Consts {
+  const cols = blockOf(p)[1];
+  return {
+    INDEX_BITS: indexBits(p),
+    ITEMS: cols,
+    OVERHANG: (cols - (p.K % cols)) % cols,
+    LAST_COLUMN: Math.ceil(p.K / cols) - 1,
+  };
+}
+
+function supports(p: MatmulProblem, device: Device, sparse: Sparse, scratch: Record<string, number>): true | string {
+  const weights = Math.max(sparse.operandBytes(p), 4 * (rowsOf(p) + 1));
+  return fits(device, { ...matmulBuffers(p), weights, ...scratch });
 }
 
 function paddedSize({ window: w }: MatmulProblem): [height: number, width: number] {
   return [w.padTop + w.inHeight + w.padBottom, w.padLeft + w.inWidth + w.padRight];
 }
 
-function planesBytes(p: MatmulProblem): number {
+function planesBytes(p: MatmulProblem, channels: number): number {
   const [height, width] = paddedSize(p);
-  return 4 * p.window.batch * p.channels * height * width;
+  return 4 * p.window.batch * p.groups * channels * height * width;
 }
 
 const SPMM_THREADS = 64;
 
 /** @param per rows of A a thread holds */
-function spmmRow(per: 1 | 4, efficiency: number): MatmulVariant {
+function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number): MatmulVariant {
+  const { format, layout } = sparse;
+  const { isa, requires } = domain;
   const tile = SPMM_THREADS * per;
-  const name = `csr_spmm_${tile}x1_wgsl`;
-  const workgroups = (p: MatmulProblem) => Math.ceil(p.M / tile) * rowsOf(p);
-  const scratch = (p: MatmulProblem) => ({ planes: planesBytes(p) });
+  const name = `${format}_spmm_${tile}x1_${isa}`;
+  const jobs = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p));
+  const workgroups = (p: MatmulProblem) => Math.ceil(p.M / tile) * jobs(p);
+  const scratch = (p: MatmulProblem) => ({ ...domain.scratch(p), planes: planesBytes(p, domain.channels(p)) });
   return {
     name,
     ops: ['linear', 'conv2d'],
-    format: 'csr',
-    layout: csrRows,
-    supports: (p, device) => supports(p, device, scratch(p)),
+    format,
+    requires,
+    layout,
+    supports: (p, device) => supports(p, device, sparse, scratch(p)),
     scratch,
     stages(p) {
       const { batch, inHeight, inWidth, padTop, padLeft } = p.window;
       const [height, width] = paddedSize(p);
       const conv = { ...windowConsts(p), PADDED_HEIGHT: height, PADDED_WIDTH: width };
+      const channels = domain.channels(p);
+      const elements = p.groups * channels;
       return [
+        ...domain.before(p),
         {
           label: 'csr/planes.wgsl',
           source: planes,
-          consts: { CHANNELS: p.channels },
+          snippets: [domain.elements, domain.padding],
+          consts: { CHANNELS: channels, PLANES: elements, ...domain.consts(p) },
           params: [batch, inHeight, inWidth, padTop, padLeft, height, width],
-          workgroups: batch * Math.ceil((height * width) / 16) * Math.ceil(p.channels / 16),
+          workgroups: batch * Math.ceil((height * width) / 16) * Math.ceil(elements / 16),
         },
         {
           label: name,
           source: spmm,
-          snippets: [weights, p.op === 'linear' ? planesLinear : planesConv, ...activationSnippets(p)],
+          snippets: [
+            domain.planes,
+            domain.padding,
+            ...sparse.items,
+            ...domain.product,
+            p.op === 'linear' ? planesLinear : planesConv,
+            ...activationSnippets(p),
+          ],
           consts: {
             N: p.N,
             ROWS: rowsOf(p),
             GROUPS: p.groups,
-            CHANNELS: groupChannels(p),
-            INDEX_BITS: indexBits(p),
+            CHANNELS: channels,
+            BLOCK_ROWS: blockOf(p)[0],
+            SHARE: shareOf(p),
             THREADS: SPMM_THREADS,
             PER: per,
             ...(p.op === 'linear' ? {} : conv),
+            ...sparse.consts(p),
+            ...domain.consts(p),
             ...activationConsts(p),
           },
           params: [p.M],
@@ -85,61 +204,182 @@ function spmmRow(per: 1 | 4, efficiency: number): MatmulVariant {
         },
       ];
     },
-    cost: (p, device) =>
-      predictMs(device, {
+    cost(p, device) {
+      const { input, output } = matmulBuffers(p);
+      // An element of A is loaded once for all weights that it meets; loads are the limit, up to a point.
+      const reuse = shareOf(p) * (sparse.itemCols?.(p) ?? 1);
+      return predictMs(device, {
         macs: Math.ceil(p.M / tile) * tile * p.weights.nnz,
-        efficiency,
+        efficiency: domain.rate * Math.min(efficiency * reuse, 0.6),
         threads: workgroups(p) * SPMM_THREADS,
-        bytes:
-          matmulBuffers(p).input +
-          2 * planesBytes(p) +
-          matmulBuffers(p).output +
-          p.weights.bytes * Math.ceil(p.M / tile),
-        dispatches: 2,
-      }),
+        bytes: input + 2 * planesBytes(p, domain.channels(p)) + output + p.weights.bytes * Math.ceil(p.M / tile),
+        dispatches: domain.before(p).length + 2,
+      });
+    },
   };
 }
 
-const GEMV_ROWS = 4;
+const GEMV_THREADS = 64;
 const GEMV_LANES = 16;
 
-const gemvRow: MatmulVariant = {
-  name: 'csr_gemv_1x4_wgsl',
-  ops: ['linear', 'conv2d'],
-  format: 'csr',
-  layout: csrRows,
-  supports,
-  stages(p) {
-    const { rows, consts } = rowSource(p, groupChannels(p));
-    return [
-      {
-        label: 'csr_gemv_1x4_wgsl',
-        source: gemv,
-        snippets: [inputOf(p), weights, rows, ...activationSnippets(p)],
-        consts: {
-          N: p.N,
-          ROWS: rowsOf(p),
-          INDEX_BITS: indexBits(p),
-          NR: GEMV_ROWS,
-          LANES: GEMV_LANES,
-          THREADS: GEMV_ROWS * GEMV_LANES,
-          TILES_N: Math.ceil(rowsOf(p) / GEMV_ROWS),
-          ...consts,
-          ...activationConsts(p),
+function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
+  const { format, layout } = sparse;
+  const { isa, requires } = domain;
+  const name = `${format}_gemv_1x4_${isa}`;
+  const perGroup = GEMV_THREADS / GEMV_LANES;
+  const tilesN = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p) / perGroup);
+  return {
+    name,
+    ops: ['linear', 'conv2d'],
+    format,
+    requires,
+    layout,
+    supports: (p, device) => supports(p, device, sparse, domain.scratch(p)),
+    scratch: domain.scratch,
+    stages(p) {
+      const { rows, consts } = rowSource(p, domain.channels(p));
+      return [
+        ...domain.before(p),
+        {
+          label: name,
+          source: gemv,
+          snippets: [
+            domain.input(p),
+            domain.padding,
+            ...sparse.items,
+            ...domain.product,
+            rows,
+            ...activationSnippets(p),
+          ],
+          consts: {
+            N: p.N,
+            ROWS: rowsOf(p),
+            BLOCK_ROWS: blockOf(p)[0],
+            SHARE: shareOf(p),
+            NR: perGroup,
+            LANES: GEMV_LANES,
+            THREADS: GEMV_THREADS,
+            TILES_N: tilesN(p),
+            ...consts,
+            ...sparse.consts(p),
+            ...domain.consts(p),
+            ...activationConsts(p),
+          },
+          params: [p.M],
+          workgroups: p.M * tilesN(p),
         },
-        params: [p.M],
-        workgroups: p.M * Math.ceil(rowsOf(p) / GEMV_ROWS),
-      },
-    ];
-  },
-  cost: (p, device) =>
-    predictMs(device, {
-      macs: p.M * p.weights.nnz,
-      efficiency: 0.04,
-      threads: p.M * rowsOf(p) * GEMV_LANES,
-      bytes: matmulBuffers(p).input + matmulBuffers(p).output + p.weights.bytes * p.M,
-      dispatches: 1,
-    }),
+      ];
+    },
+    cost(p, device) {
+      const { input, output } = matmulBuffers(p);
+      const reuse = shareOf(p) * (sparse.itemCols?.(p) ?? 1);
+      return predictMs(device, {
+        macs: p.M * p.weights.nnz,
+        efficiency: 0.04 * domain.rate * Math.min(reuse, 4),
+        threads: p.M * tilesN(p) * GEMV_THREADS,
+        bytes: input + output + p.weights.bytes * p.M,
+        dispatches: domain.before(p).length + 1,
+      });
+    },
+  };
+}
+
+const sparseRows = (sparse: Sparse, domain: Domain): MatmulVariant[] => [
+  spmmRow(sparse, domain, 4, 0.2),
+  spmmRow(sparse, domain, 1, 0.1),
+  gemvRow(sparse, domain),
+];
+
+/** Columns as they are stored, or in 16 bits where they fit. */
+function columnsOf(indices: Uint16Array | Uint32Array, p: MatmulProblem): Uint8Array {
+  const fitting = indexBits(p) === 16 ? Uint16Array : Uint32Array;
+  const { buffer, byteOffset, byteLength } = indices instanceof fitting ? indices : new fitting(indices);
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+const csrRows: Layout<CsrWeights> = {
+  name: 'csr',
+  pack: ({ indptr, indices, values }, p) => ({ indptr, indices: columnsOf(indices, p), values }),
 };
 
-export const csr = [spmmRow(4, 0.2), spmmRow(1, 0.1), gemvRow];
+const bcsrRows: Layout<BcsrWeights> = {
+  name: 'bcsr',
+  pack: ({ indptr, indices, values }, p) => ({ indptr, indices: columnsOf(indices, p), values }),
+};
+
+const nmRows: Layout<NmWeights> = {
+  name: 'nm',
+  pack: ({ positions, values }) => ({ positions, values }),
+};
+
+const csrCodebookRows: Layout<CsrCodebookWeights> = {
+  name: 'csrCodebook',
+  pack: ({ indptr, indices, codes, codebook }, p) => ({ indptr, indices: columnsOf(indices, p), codes, codebook }),
+};
+
+/** The format as it is, and facts of each row as int8 has them. */
+const csrInt8Rows: Layout<CsrInt8Weights> = {
+  name: 'csrInt8',
+  pack({ rows, blockCols, indptr, indices, codes, scale }, p) {
+    const sumOf = (r: number) => {
+      const first = indptr[r] * blockCols;
+      return sum(indptr[r + 1] * blockCols - first, (i) => codes[first + i]);
+    };
+    return { indptr, indices: columnsOf(indices, p), codes, facts: packFacts(rows, (r) => scale[r], sumOf) };
+  },
+};
+
+const csrFormat: Sparse = {
+  format: 'csr',
+  layout: csrRows,
+  items: [pattern, valuesF32],
+  consts: patternConsts,
+  operandBytes: (p) => 4 * p.weights.nnz,
+};
+
+const bcsrFormat: Sparse = { ...csrFormat, format: 'bcsr', layout: bcsrRows };
+
+const nmFormat: Sparse = {
+  format: 'nm',
+  layout: nmRows,
+  items: [nmItems],
+  consts: (p) => ({ PAIRS: Math.ceil(p.K / 4), LAST_COLUMNS: p.K % 4 || 4 }),
+  operandBytes: (p) => 4 * p.weights.nnz,
+};
+
+const csrCodebookFormat: Sparse = {
+  format: 'csrCodebook',
+  layout: csrCodebookRows,
+  items: [pattern, valuesCodebook],
+  consts: (p) => ({ ...patternConsts(p), BITS: p.weights.entries === 16 ? 4 : 8 }),
+  operandBytes: (p) => (indexBits(p) / 8) * p.weights.nnz,
+};
+
+/** Whether a block is a word of activations; else it is four items. */
+const wholeWords = (p: MatmulProblem): boolean =>
+  blockOf(p)[1] === 4 && (groupChannels(p) % 4 === 0 || groupChannels(p) === p.K);
+
+const csrInt8Format: Sparse = {
+  format: 'csrInt8',
+  layout: csrInt8Rows,
+  items: [pattern, valuesInt8],
+  consts: (p) => ({
+    ...patternConsts(p),
+    // Past the last column both codes and activations are 0.
+    ...(wholeWords(p) && { ITEMS: 1, OVERHANG: 0 }),
+    WHOLE_WORDS: wholeWords(p),
+    PIXEL_CHANNELS: groupChannels(p),
+  }),
+  itemCols: (p) => (wholeWords(p) ? 4 : 1),
+  operandBytes: (p) => Math.max((indexBits(p) / 8 / blockOf(p)[1]) * p.weights.nnz, p.weights.nnz, 16 * rowsOf(p)),
+};
+
+export const csr = [
+  ...sparseRows(csrFormat, floats),
+  ...sparseRows(bcsrFormat, floats),
+  ...sparseRows(nmFormat, floats),
+  ...sparseRows(csrCodebookFormat, floats),
+  ...sparseRows(csrInt8Format, bytes(DOT4, 0.9)),
+  spmmRow(csrInt8Format, bytes(PLAIN, 0.4), 1, 0.1),
+  gemvRow(csrInt8Format, bytes(PLAIN, 0.4)),
+];

@@ -4,6 +4,7 @@ import type { Layout } from '../../src/plan/variant.js';
 import inputF32 from '../shared/input_f32.wgsl';
 import inputF32x4 from '../shared/input_f32x4.wgsl';
 import { groupChannels, matmulRows } from '../shared/matmul.js';
+import padding from '../shared/padding_f32.wgsl';
 import product from '../shared/product_f32.wgsl';
 import weightsRows from '../shared/weights_rows.wgsl';
 
@@ -29,7 +30,7 @@ export const dense = matmulRows({
   isa: 'wgsl',
   layout: rowsOfQuads,
   channels: groupChannels,
-  snippets: (p) => [inputOf(p), weightsRows, product],
-  operandBytes: (p) => 16 * p.groups * p.N * Math.ceil(p.K / 4),
+  snippets: (p) => [inputOf(p), padding, weightsRows, product],
+  rowBytes: (p) => ({ weights: 16 * Math.ceil(p.K / 4) }),
   rate: 1,
 });

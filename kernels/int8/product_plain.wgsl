@@ -14,6 +14,10 @@ fn multiply_add(sums: vec4<i32>, a: u32, w: vec4<u32>) -> vec4<i32> {
   );
 }
 
+fn add_product(sum: i32, a: u32, w: u32) -> i32 {
+  return sum + dot(bytes_of(a), bytes_of(w));
+}
+
 fn dot_add(sum: i32, a: vec4<u32>, w: vec4<u32>) -> i32 {
   return sum + dot(bytes_of(a.x), bytes_of(w.x)) + dot(bytes_of(a.y), bytes_of(w.y)) +
     dot(bytes_of(a.z), bytes_of(w.z)) + dot(bytes_of(a.w), bytes_of(w.w));

@@ -4,7 +4,17 @@ import type { Layout } from '../../src/plan/variant.js';
 import type { Stage } from '../../src/webgpu/variant.js';
 import inputWords from '../shared/input_words.wgsl';
 import inputWordsx4 from '../shared/input_wordsx4.wgsl';
-import { type Arithmetic, FEW_WALKS, groupChannels, matmulRows, pixelsOf, rowSource } from '../shared/matmul.js';
+import {
+  type Arithmetic,
+  FEW_WALKS,
+  groupChannels,
+  type MatmulVariant,
+  matmulRows,
+  pixelsOf,
+  rowSource,
+  WALKS,
+  type Walk,
+} from '../shared/matmul.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import finish from './finish.wgsl';
 import padding from './padding.wgsl';
@@ -17,7 +27,7 @@ import rowSumSymmetric from './row_sum_symmetric.wgsl';
 import rowSums from './row_sums.wgsl';
 
 /** Words of one pixel of one group: four channels each. */
-const wordsOf = (p: MatmulProblem): number => Math.ceil(groupChannels(p) / 4);
+export const wordsOf = (p: MatmulProblem): number => Math.ceil(groupChannels(p) / 4);
 
 /**
  * Rows of words, four channels of one tap each, padded with zeros to four words; and of each row the bits of its
@@ -49,6 +59,30 @@ const rowsOfBytes: Layout<Int8Weights> = {
   },
 };
 
+/** Of each row the bits of its scale, the sum of its weights, 0, and its zero point. */
+export function packFacts(
+  rows: number,
+  scaleOf: (row: number) => number,
+  sumOf: (row: number) => number,
+  zeroOf: (row: number) => number = () => 0,
+): Int32Array {
+  const facts = new Int32Array(4 * rows);
+  const scales = new Float32Array(facts.buffer);
+  for (let r = 0; r < rows; r++) {
+    scales[4 * r] = scaleOf(r);
+    facts[4 * r + 1] = sumOf(r);
+    facts[4 * r + 3] = zeroOf(r);
+  }
+  return facts;
+}
+
+/** of(0) + .. + of(count - 1) */
+export function sum(count: number, of: (i: number) => number): number {
+  let total = 0;
+  for (let i = 0; i < count; i++) total += of(i);
+  return total;
+}
+
 const sampleSize = (p: MatmulProblem): number => (pixelsOf(p) * p.channels) / p.samples;
 const sampleWords = (p: MatmulProblem): number => (pixelsOf(p) * p.groups * wordsOf(p)) / p.samples;
 /** Parts of a sample whose ranges are found apart: one workgroup each. */
@@ -61,14 +95,24 @@ function tailMask(p: MatmulProblem): number {
   return used === 0 ? 0xffffffff : 2 ** (8 * used) - 1;
 }
 
-function inputOf(p: MatmulProblem): string {
+export function inputOf(p: MatmulProblem): string {
   return wordsOf(p) % 4 === 0 ? inputWordsx4 : inputWords;
 }
 
-/** Activations as bytes, their scales, and their sums where the weights have zero points. */
-function quantizeStages(p: MatmulProblem): Stage[] {
+/** Constants of padding.wgsl and of what ends a sum. */
+export const sampleConsts = (p: MatmulProblem) => ({ TAIL_MASK: tailMask(p), ROWS_PER_SAMPLE: p.M / p.samples });
+
+/** What quantizeStages leave: `words` and `samples`. */
+export const quantizedScratch = (p: MatmulProblem): Record<string, number> => ({
+  partial: 8 * p.samples * partsOf(p),
+  samples: 8 * p.samples,
+  words: 4 * p.samples * sampleWords(p),
+});
+
+/** Activations as bytes, and their scales. */
+export function quantizeStages(p: MatmulProblem): Stage[] {
   const blocks = Math.ceil(sampleWords(p) / QUANTIZE_BLOCK);
-  const stages: Stage[] = [
+  return [
     {
       label: 'int8/range.wgsl',
       source: range,
@@ -95,48 +139,94 @@ function quantizeStages(p: MatmulProblem): Stage[] {
       workgroups: p.samples * blocks,
     },
   ];
-  if (p.weights.symmetric) return stages;
+}
+
+/** Sums of activation codes, for weights with zero points. */
+function rowSumStage(p: MatmulProblem): Stage {
   const { rows, consts } = rowSource(p, wordsOf(p));
-  stages.push({
+  return {
     label: 'int8/row_sums.wgsl',
     source: rowSums,
     snippets: [inputOf(p), padding, rows],
     consts: { ...consts, TAIL_MASK: tailMask(p), THREADS: 64 },
     params: [p.M],
     workgroups: Math.ceil((p.M * p.groups) / 64),
-  });
-  return stages;
-}
-
-function arithmetic(product: string, isa: string, rate: number, requires?: string[]): Arithmetic {
-  return {
-    format: 'int8',
-    isa,
-    requires,
-    layout: rowsOfBytes,
-    channels: wordsOf,
-    snippets: (p) => [
-      inputOf(p),
-      padding,
-      weightsRows,
-      product,
-      p.weights.symmetric ? rowSumSymmetric : rowSumAffine,
-      finish,
-    ],
-    consts: (p) => ({ TAIL_MASK: tailMask(p), ROWS_PER_SAMPLE: p.M / p.samples }),
-    before: quantizeStages,
-    scratch: (p) => ({
-      partial: 8 * p.samples * partsOf(p),
-      samples: 8 * p.samples,
-      words: 4 * p.samples * sampleWords(p),
-      ...(p.weights.symmetric ? {} : { row_sums: 4 * p.M * p.groups }),
-    }),
-    operandBytes: (p) => 16 * p.groups * p.N * Math.ceil((tapsOf(p) * wordsOf(p)) / 4),
-    rate,
   };
 }
 
-export const int8 = [
-  ...matmulRows(arithmetic(productDot4, 'dot4', 2, ['packed_4x8_integer_dot_product'])),
-  ...matmulRows(arithmetic(productPlain, 'wgsl', 0.4), FEW_WALKS),
-];
+/** Ways to multiply words of four signed bytes, with their rates relative to dense f32. */
+export const DOT4 = {
+  isa: 'dot4',
+  product: productDot4,
+  rate: 2,
+  requires: ['packed_4x8_integer_dot_product'],
+} as const;
+export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: undefined } as const;
+
+/** What ends a sum of weights without zero points, or from which they were taken. */
+export const finishSymmetric: readonly string[] = [rowSumSymmetric, finish];
+
+/** An arithmetic of weights that become words of four signed bytes. */
+export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'layout' | 'supports' | 'rowBytes'> {
+  /** WGSL that defines load_weights and weight_quad, and what is said of a span in Arithmetic. */
+  weights(p: MatmulProblem): readonly string[];
+  consts?: Arithmetic['consts'];
+  rowSource?: Arithmetic['rowSource'];
+  span?: Arithmetic['span'];
+  /** The activations, when not `words`. */
+  input?(p: MatmulProblem): string;
+  /** WGSL that ends a sum; default: for weights without zero points. */
+  finish?(p: MatmulProblem): readonly string[];
+  /** Dispatches after the activations are quantised, and what they leave. */
+  before?(p: MatmulProblem): Stage[];
+  scratch?(p: MatmulProblem): Record<string, number>;
+  /** Multiply-adds relative to int8; default 1. */
+  rate?(p: MatmulProblem): number;
+}
+
+/** The rows of one such arithmetic. */
+export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], plain: readonly Walk[]): MatmulVariant[] {
+  const { format, name, layout, supports, rowBytes } = arithmetic;
+  return [DOT4, PLAIN].flatMap(({ isa, product, rate, requires }) =>
+    matmulRows(
+      {
+        format,
+        name,
+        isa,
+        requires,
+        layout,
+        supports,
+        rowBytes,
+        channels: wordsOf,
+        rowSource: arithmetic.rowSource,
+        span: arithmetic.span,
+        snippets: (p) => [
+          (arithmetic.input ?? inputOf)(p),
+          padding,
+          ...arithmetic.weights(p),
+          product,
+          ...(arithmetic.finish?.(p) ?? finishSymmetric),
+        ],
+        consts: (p) => ({ ...sampleConsts(p), ...arithmetic.consts?.(p) }),
+        before: (p) => [...quantizeStages(p), ...(arithmetic.before?.(p) ?? [])],
+        scratch: (p) => ({ ...quantizedScratch(p), ...arithmetic.scratch?.(p) }),
+        rate: (p) => rate * (arithmetic.rate?.(p) ?? 1),
+      },
+      isa === 'dot4' ? walks : plain,
+    ),
+  );
+}
+
+export const int8 = byteRows(
+  {
+    format: 'int8',
+    layout: rowsOfBytes,
+    weights: () => [weightsRows],
+    finish: (p) => (p.weights.symmetric ? finishSymmetric : [rowSumAffine, finish]),
+    before: (p) => (p.weights.symmetric ? [] : [rowSumStage(p)]),
+    scratch: (p): Record<string, number> => (p.weights.symmetric ? {} : { row_sums: 4 * p.M * p.groups }),
+    rowBytes: (p) => ({ weights: 16 * Math.ceil((tapsOf(p) * wordsOf(p)) / 4), facts: 16 }),
+  },
+  WALKS,
+  FEW_WALKS,
+);

@@ -24,10 +24,16 @@ export function predictMs(device: Device, { macs, efficiency, threads, bytes, di
   return Math.max(computeNs, memoryNs) / 1e6 + device.dispatchMs * dispatches;
 }
 
+/** Bytes that the device binds of one buffer, and that a buffer may have. */
+export function limitsOf({ limits }: Device): { binding: number; buffer: number } {
+  const { maxStorageBufferBindingSize: binding = 2 ** 27, maxBufferSize: buffer = 2 ** 28 } = limits ?? {};
+  return { binding, buffer };
+}
+
 /** True when every buffer can be bound on the device, or which one is too large. */
 export function fits(device: Device, buffers: Readonly<Record<string, number>>): true | string {
-  const { maxStorageBufferBindingSize = 2 ** 27, maxBufferSize = 2 ** 28 } = device.limits ?? {};
-  const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  const { binding, buffer } = limitsOf(device);
+  const limit = Math.min(binding, buffer);
   for (const [name, bytes] of Object.entries(buffers)) {
     if (bytes > limit) return `${name} takes ${bytes} bytes, the device binds at most ${limit}`;
   }

@@ -4,12 +4,14 @@
 // channels, which NHWC images hold side by side.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// dot_add, finish, and the types Element and Sum.
+// dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
+// columns.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, DEPTH; THREADS.
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; THREADS.
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
@@ -28,9 +30,14 @@ fn main(
     return;
   }
   let row = row_at(m, r / N);
-  var sum = Sum();
-  for (var k = 0u; k < DEPTH; k += 4u) {
-    sum = dot_add(sum, row_quad(row, k), weight_quad(r, k));
+  let zero = row_zero(m);
+  var total = Total();
+  for (var k0 = 0u; k0 < DEPTH; k0 += SPAN) {
+    var sum = Sum();
+    for (var k = k0; k < k0 + SPAN; k += 4u) {
+      sum = dot_add(sum, row_quad(row, k), weight_quad(r, k));
+    }
+    total = add_group(total, sum, zero, r, k0 / SPAN);
   }
-  output[i] = finish(sum, m, r);
+  output[m * OUTPUTS + params.first + r] = finish(total, m, r);
 }

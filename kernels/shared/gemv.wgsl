@@ -1,20 +1,22 @@
 // output[m, r] = finish(sum over k < DEPTH of A[m, k] * W[r, k]), for few rows of A
 //
 // A workgroup computes MR rows of A times NR rows of W in one group. LANES threads share a row of W: they walk along K
-// side by side, so that weights are read once, in order; partial sums meet in workgroup memory.
+// side by side, SPAN columns at a time, so that weights are read once, in order; totals meet in workgroup memory.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// dot_add, finish, and the types Element and Sum.
+// dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
+// columns.
 //
-// Bindings: output [M, GROUPS * N] f32; params.M.
-// Constants: N, GROUPS, DEPTH; MR, NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(N / NR).
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; MR, NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(N / NR).
 struct Params {
   M: u32,
+  first: u32,
 }
 @group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
-var<workgroup> partial: array<Sum, MR * THREADS>;
+var<workgroup> partial: array<Total, MR * THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -34,19 +36,28 @@ fn main(
   let r = group * N + min(n, N - 1u);
   // Rows beyond the edge repeat the last; they are not stored.
   var rows: array<Row, MR>;
-  var sums: array<Sum, MR>;
+  var zeros: array<i32, MR>;
+  var totals: array<Total, MR>;
   for (var i = 0u; i < MR; i++) {
     rows[i] = row_at(min(m0 + i, params.M - 1u), group);
+    zeros[i] = row_zero(min(m0 + i, params.M - 1u));
   }
-  for (var k = lane % LANES * 4u; k < DEPTH; k += LANES * 4u) {
-    let w = weight_quad(r, k);
+  for (var k0 = lane % LANES * SPAN; k0 < DEPTH; k0 += LANES * SPAN) {
+    // Spelled out: without, compilers were seen to keep the last iteration (Dawn; naga: gfx-rs/wgpu#9489).
+    var sums = array<Sum, MR>();
+    for (var k = k0; k < k0 + SPAN; k += 4u) {
+      let w = weight_quad(r, k);
+      for (var i = 0u; i < MR; i++) {
+        sums[i] = dot_add(sums[i], row_quad(rows[i], k), w);
+      }
+    }
     for (var i = 0u; i < MR; i++) {
-      sums[i] = dot_add(sums[i], row_quad(rows[i], k), w);
+      totals[i] = add_group(totals[i], sums[i], zeros[i], r, k0 / SPAN);
     }
   }
 
   for (var i = 0u; i < MR; i++) {
-    partial[i * THREADS + lane] = sums[i];
+    partial[i * THREADS + lane] = totals[i];
   }
   for (var half = LANES / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
@@ -59,7 +70,7 @@ fn main(
   if (lane % LANES == 0u && n < N) {
     for (var i = 0u; i < MR; i++) {
       if (m0 + i < params.M) {
-        output[((m0 + i) * GROUPS + group) * N + n] = finish(partial[i * THREADS + lane], m0 + i, r);
+        output[(m0 + i) * OUTPUTS + params.first + r] = finish(partial[i * THREADS + lane], m0 + i, r);
       }
     }
   }

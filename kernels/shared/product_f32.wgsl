@@ -11,8 +11,9 @@ fn dot_add(sum: f32, a: vec4<f32>, w: vec4<f32>) -> f32 {
   return sum + dot(a, w);
 }
 
-fn padding(image: u32, c: u32) -> f32 {
-  return 0.0;
+/// sum + one product.
+fn add_product(sum: f32, a: f32, w: f32) -> f32 {
+  return sum + a * w;
 }
 
 fn finish(sum: f32, m: u32, r: u32) -> f32 {

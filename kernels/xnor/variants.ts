@@ -3,7 +3,7 @@ import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import inputWords from '../shared/input_words.wgsl';
 import inputWordsx4 from '../shared/input_wordsx4.wgsl';
-import { groupChannels, hasPadding, matmulRows, pixelsOf } from '../shared/matmul.js';
+import { groupChannels, hasPadding, MAIN_WALKS, matmulRows, pixelsOf } from '../shared/matmul.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import binarize from './binarize.wgsl';
 import product from './product.wgsl';
@@ -33,29 +33,32 @@ const rowsOfBits: Layout<XnorWeights> = {
   },
 };
 
-export const xnor = matmulRows({
-  format: 'xnor',
-  isa: 'popcount',
-  layout: rowsOfBits,
-  channels: wordsOf,
-  snippets: (p) => [wordsOf(p) % 4 === 0 ? inputWordsx4 : inputWords, weightsRows, product],
-  consts: (p) => ({
-    K: p.K,
-    PIXEL_SIGNS: groupChannels(p),
-    TAPS: tapsOf(p),
-    TAIL_MASK: groupChannels(p) % 32 === 0 ? 0xffffffff : 2 ** (groupChannels(p) % 32) - 1,
-    ZERO_PADDING: p.padValue === 0 && hasPadding(p),
-  }),
-  before: (p) => [
-    {
-      label: 'xnor/binarize.wgsl',
-      source: binarize,
-      consts: { CHANNELS: groupChannels(p), WORDS: wordsOf(p) },
-      params: [pixelWords(p)],
-      workgroups: Math.ceil(pixelWords(p) / 64),
-    },
-  ],
-  scratch: (p) => ({ words: 4 * pixelWords(p) }),
-  operandBytes: (p) => 16 * p.groups * p.N * Math.ceil((tapsOf(p) * wordsOf(p)) / 4),
-  rate: 4,
-});
+export const xnor = matmulRows(
+  {
+    format: 'xnor',
+    isa: 'popcount',
+    layout: rowsOfBits,
+    channels: wordsOf,
+    snippets: (p) => [wordsOf(p) % 4 === 0 ? inputWordsx4 : inputWords, weightsRows, product],
+    consts: (p) => ({
+      K: p.K,
+      PIXEL_SIGNS: groupChannels(p),
+      TAPS: tapsOf(p),
+      TAIL_MASK: groupChannels(p) % 32 === 0 ? 0xffffffff : 2 ** (groupChannels(p) % 32) - 1,
+      ZERO_PADDING: p.padValue === 0 && hasPadding(p),
+    }),
+    before: (p) => [
+      {
+        label: 'xnor/binarize.wgsl',
+        source: binarize,
+        consts: { CHANNELS: groupChannels(p), WORDS: wordsOf(p) },
+        params: [pixelWords(p)],
+        workgroups: Math.ceil(pixelWords(p) / 64),
+      },
+    ],
+    scratch: (p) => ({ words: 4 * pixelWords(p) }),
+    rowBytes: (p) => ({ weights: 16 * Math.ceil((tapsOf(p) * wordsOf(p)) / 4), scale: 4 }),
+    rate: 4,
+  },
+  MAIN_WALKS,
+);

@@ -1,3 +1,4 @@
+import type { Quantization } from '../plan/problem.js';
 import type { DecodedActivations } from './format.js';
 
 /** How one sample of activations becomes unsigned 8-bit codes: code = clamp(round(x * inverse) + zeroPoint, 0, 255). */
@@ -38,11 +39,42 @@ export function quantizeValue(x: number, { inverse, zeroPoint }: SampleQuantizat
   return Math.min(Math.max(roundHalfEven(Math.fround(x * inverse)) + zeroPoint, 0), 255);
 }
 
+/** Infinities stay as they are. */
 export function roundHalfEven(x: number): number {
+  if (!Number.isFinite(x)) return x;
   const floor = Math.floor(x);
   const rest = x - floor;
   if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
   return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/** The codes of a dtype. */
+export function codeRange(dtype: Quantization['dtype']): [min: number, max: number] {
+  return dtype === 'uint8' ? [0, 255] : [-128, 127];
+}
+
+/**
+ * The code of a value under a quantisation that is given: ONNX's QuantizeLinear, saturate(roundHalfEven(x / scale) +
+ * zeroPoint), the quotient rounded to f32. A NaN, which ONNX leaves open, gets the zero point.
+ */
+export function quantizeLinear(x: number, { dtype, scale, zeroPoint }: Quantization): number {
+  const [min, max] = codeRange(dtype);
+  const steps = Number.isNaN(x) ? 0 : roundHalfEven(Math.fround(x / Math.fround(scale)));
+  return Math.min(Math.max(steps + zeroPoint, min), max);
+}
+
+/** Activations under a quantisation that is given: integers -255..255, code - zero point, of codes or of f32 values. */
+export function givenActivations(
+  x: Float32Array | Uint8Array | Int8Array,
+  samples: number,
+  quantization: Quantization,
+): DecodedActivations {
+  const { zeroPoint } = quantization;
+  const codeOf = x instanceof Float32Array ? (value: number) => quantizeLinear(value, quantization) : Number;
+  return {
+    values: Float64Array.from(x, (value) => codeOf(value) - zeroPoint),
+    sampleScale: new Float64Array(samples).fill(Math.fround(quantization.scale)),
+  };
 }
 
 /**

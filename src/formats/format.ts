@@ -29,6 +29,12 @@ export type Weights =
 export type FormatName = Weights['format'];
 
 /**
+ * [rows]: what is added to the sums of a row. f32 after all scales; int32, for outputs of `int32`, `uint8` and `int8`,
+ * before them: in units of the input's scale times the row's.
+ */
+export type Bias = Float32Array | Int32Array;
+
+/**
  * The size of a weight matrix: `rows` = N output channels, `cols` = K inputs of each.
  * Convolution weights are such a matrix too: OHWI order, so `rows` = output channels and
  * `cols` = kernelHeight * kernelWidth * (inputChannels / groups).

@@ -1,12 +1,18 @@
+import { storedLength, type TensorData } from '../dtype.js';
 import { requireInteger, requireLength } from '../errors.js';
 import { UNARY_FUNCTIONS } from '../plan/functions.js';
 import type { MatmulProblem, OutputActivation, UnaryFunction, WeightFacts } from '../plan/problem.js';
-import type { Weights } from './format.js';
+import { givenActivations } from './activations.js';
+import type { Bias, DecodedActivations, Weights } from './format.js';
 import { formatOf } from './index.js';
+import { multipliers, outputRange, requantize } from './outputs.js';
 
 /** What the oracle says about one problem. All arrays are [M, groups * N], row-major (conv2d: NHWC). */
 export interface ReferenceOutput {
-  /** The exact answer in f64: clamp(sums * rowScale * sampleScale + bias). */
+  /**
+   * Outputs of f32: the exact answer in f64, clamp(sums * rowScale * sampleScale + bias). Others: the integers that
+   * every kernel must give; `bits` as 0 and 1.
+   */
   y: Float64Array;
   /** Sums of products in the format's arithmetic, before row and sample scales: integers where `exactSums`. */
   sums: Float64Array;
@@ -24,24 +30,24 @@ export interface ReferenceOutput {
  * under the window of output pixel m. The whole input is brought into the format's arithmetic first (int8 and others:
  * quantised by sample; xnor: signs). Outside the image a is 0 in that arithmetic, or +1 for `xnor` with padValue 1. A
  * weight that a sparse format does not store contributes nothing, even times infinity.
- * @param x linear: [M, K]; conv2d: [batch, inHeight, inWidth, channels]
+ *
+ * Other outputs than f32 begin with the sums s = sum of w * a: `int32` is clamp(s + bias); `uint8` and `int8` are
+ * clamp(requantize(s + bias, multipliers[r])); `bits` is f32(f32(f32(s) * rowScale) + bias) >= 0, in these roundings.
+ * @param x linear: [M, K]; conv2d: [batch, inHeight, inWidth, channels]; of the problem's input dtype
  * @param bias [groups * N]
  */
-export function referenceMatmul(
-  weights: Weights,
-  problem: MatmulProblem,
-  x: Float32Array,
-  bias?: Float32Array,
-): ReferenceOutput {
-  const { M, N, K, groups, channels, samples, window } = problem;
+export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: TensorData, bias?: Bias): ReferenceOutput {
+  const { M, N, K, groups, channels, samples, window, input } = problem;
   const rows = groups * N;
   requireInteger(weights.rows, 'reference.weights.rows', { min: rows, max: rows });
   requireInteger(weights.cols, 'reference.weights.cols', { min: K, max: K });
-  requireLength(x, window.batch * window.inHeight * window.inWidth * channels, 'reference.x');
+  const pixels = window.batch * window.inHeight * window.inWidth;
+  requireLength(x, storedLength(input.dtype, [pixels, channels]), 'reference.x');
   if (bias) requireLength(bias, rows, 'reference.bias');
 
-  const { values: w, rowScale, stored } = formatOf(weights).decode(weights);
-  const { values: a, sampleScale } = formatOf(weights).decodeActivations(x, samples, weights);
+  const { values: w, rowScale, stored } = formatOf(weights).decode(unscaled(weights, problem));
+  const { values: a, sampleScale } = decodeInput(weights, problem, x);
+  const integerOutput = integerEpilogue(weights, problem, rowScale, bias);
   const padding = weights.format === 'xnor' ? problem.padValue : 0;
   const groupChannels = channels / groups;
 
@@ -66,11 +72,54 @@ export function referenceMatmul(
         const i = m * rows + r;
         sums[i] = sum;
         magnitude[i] = absolute * scale + Math.abs(bias?.[r] ?? 0);
-        y[i] = activate(sum * scale + (bias?.[r] ?? 0), problem);
+        const real = sum * scale + (bias?.[r] ?? 0);
+        y[i] = integerOutput ? integerOutput(sum, r) : activate(real, problem);
       }
     }
   }
   return { y, sums, magnitude };
+}
+
+/** Integer outputs sum the integers of the weights: their scale goes into the multipliers. */
+function unscaled(weights: Weights, { output }: MatmulProblem): Weights {
+  if (output.dtype === 'float32' || output.dtype === 'bits') return weights;
+  return { ...weights, scale: new Float32Array(weights.rows).fill(1) } as Weights;
+}
+
+/** The input in the format's arithmetic. */
+function decodeInput(weights: Weights, problem: MatmulProblem, x: TensorData): DecodedActivations {
+  const { samples, channels, input } = problem;
+  if (x instanceof Uint32Array) {
+    const words = Math.ceil(channels / 32);
+    const sign = (i: number) => {
+      const c = i % channels;
+      return (x[Math.floor(i / channels) * words + (c >>> 5)] >>> (c & 31)) & 1 ? 1 : -1;
+    };
+    const values = Float64Array.from({ length: (x.length / words) * channels }, (_, i) => sign(i));
+    return { values, sampleScale: new Float64Array(samples).fill(1) };
+  }
+  if (input.quantization && !(x instanceof Int32Array)) return givenActivations(x, samples, input.quantization);
+  return formatOf(weights).decodeActivations(x as Float32Array, samples, weights);
+}
+
+/** From an exact sum of row r to the output; undefined for outputs of f32. */
+function integerEpilogue(
+  weights: Weights,
+  problem: MatmulProblem,
+  rowScale: Float64Array,
+  bias: Bias | undefined,
+): ((sum: number, r: number) => number) | undefined {
+  const { input, output } = problem;
+  if (output.dtype === 'float32') return undefined;
+  const biasOf = (r: number) => bias?.[r] ?? 0;
+  if (output.dtype === 'bits') {
+    return (sum, r) => (Math.fround(Math.fround(Math.fround(sum) * rowScale[r]) + biasOf(r)) >= 0 ? 1 : 0);
+  }
+  const [low, high] = outputRange(problem);
+  const { quantization } = output;
+  if (!quantization) return (sum, r) => Math.min(Math.max(sum + biasOf(r), low), high);
+  const factors = multipliers(weights, input.quantization!, quantization, 'reference.output');
+  return (sum, r) => Math.min(Math.max(requantize(sum + biasOf(r), factors[r], quantization), low), high);
 }
 
 /** clamp(f(x)) in f64. */

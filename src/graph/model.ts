@@ -1,5 +1,5 @@
 import type { Backend, DeviceBuffer, Operands } from '../backend.js';
-import { describe, ThinferError } from '../errors.js';
+import { describe, isLost, ThinferError } from '../errors.js';
 import type { FormatName } from '../formats/format.js';
 import type { Selection } from '../plan/select.js';
 import { product } from '../plan/strides.js';
@@ -63,10 +63,6 @@ export interface ModelMemory {
 
 /** Plans for different input shapes that are kept; the least recently used is freed first. */
 export const MAX_PLANS = 4;
-
-function isLost(error: unknown): boolean {
-  return error instanceof ThinferError && error.code === 'device-lost';
-}
 
 /**
  * A network with its weights packed, on a runtime's backends. The whole graph runs on one backend: the one with the
@@ -188,19 +184,29 @@ export class Model {
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
    * @param inputs f32, one for each graph input, row-major in the model's own layout
+   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
-   * `device-lost` when no other backend can take over
+   * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  async run(inputs: ModelInputs): Promise<ModelOutputs> {
+  async run(inputs: ModelInputs, { signal }: { signal?: AbortSignal } = {}): Promise<ModelOutputs> {
     const { shapes, data } = readInputs(this.#graph, inputs);
     return this.#enqueue(async () => {
+      const retried = new Set<Backend>();
       for (;;) {
+        signal?.throwIfAborted();
         const plan = await this.#planFor(shapes);
+        signal?.throwIfAborted();
         try {
-          return await this.#execute(plan, data);
+          const outputs = await this.#execute(plan, data);
+          signal?.throwIfAborted();
+          return outputs;
         } catch (error) {
           if (!isLost(error)) throw error;
-          this.#abandon(plan.backend, error);
+          const { backend } = plan;
+          const again = !retried.has(backend) && (await backend.recover?.());
+          retried.add(backend);
+          if (again) this.#freePlans((old) => old.backend === backend);
+          else this.#abandon(backend, error);
         }
       }
     });
@@ -288,7 +294,11 @@ export class Model {
         continue;
       }
       try {
-        plan = await this.#planner.realise(draft, key, graph.shapes);
+        plan = await this.#planner.realise(draft, key, graph.shapes).catch(async (error) => {
+          if (!isLost(error) || !(await draft.backend.recover?.())) throw error;
+          this.#freePlans((old) => old.backend === draft.backend);
+          return this.#planner.realise(this.#planner.draft(draft.backend, graph), key, graph.shapes);
+        });
         const { backend, label } = draft.backend.device;
         const reason = this.#forced ? 'forced by name' : 'lowest predicted time';
         placements.push({ backend, device: label, predictedMs: draft.predictedMs, chosen: true, reason });

@@ -1,19 +1,61 @@
+import type { DType } from '../dtype.js';
 import { elementCount, ThinferError } from '../errors.js';
-import type { Weights } from '../formats/format.js';
+import type { Bias, Weights } from '../formats/format.js';
 import { hasDefaultZeroPoints } from '../formats/grouped.js';
 import { formatOf } from '../formats/index.js';
-import { type Activation, type MatmulProblem, outputActivation, type WeightFacts } from '../plan/problem.js';
+import {
+  type Activation,
+  type MatmulProblem,
+  outputActivation,
+  type Quantization,
+  type WeightFacts,
+} from '../plan/problem.js';
 import { linearWindow, type WindowOptions, windowGeometry } from './geometry.js';
 
 /** What `linear` and `conv2d` layers have in common. */
-export interface MatmulOptions {
-  /** [N] (all groups together) */
-  bias?: Float32Array;
-  /** Default `none`. */
+export interface MatmulOptions<O extends OutputOption = OutputOption> {
+  /**
+   * [N] (all groups together). f32; int32 for outputs of `int32`, `uint8` and `int8`, in units of the input's scale times
+   * the weights' scale of the channel.
+   */
+  bias?: Bias;
+  /** Default `none`. On the real numbers that outputs stand for, whatever their dtype. */
   activation?: Activation;
+  /**
+   * Static quantisation, for weights of 8-bit arithmetic (int8, int4, int2, ternary, binary, codebooks of int8). The
+   * layer takes codes of this dtype as they are, and quantises f32 inputs as ONNX's QuantizeLinear does; padding is the
+   * zero point. Default: f32 inputs, quantised by what each sample holds.
+   */
+  input?: QuantizationOption;
+  /** What the outputs are. Default `float32`. */
+  output?: O;
 }
 
-export interface Conv2dOptions extends MatmulOptions, Omit<WindowOptions, 'ceilMode'> {
+/** A Quantization; zeroPoint is 0 when it is not given. */
+export type QuantizationOption = Omit<Quantization, 'zeroPoint'> & { zeroPoint?: number };
+
+/**
+ * What a layer gives.
+ *
+ * - `float32`: activation(sums * scales + bias).
+ * - `int32`: the integer sums, sum((a - zeroPoint of the input) * (w - zeroPoint of w)) + bias: ONNX's MatMulInteger
+ *   and ConvInteger. Needs `input`; activation `none` or `relu`.
+ * - a quantisation: 8-bit codes, ONNX's QLinearMatMul and QLinearConv: saturate(round_half_even(f32(sum + bias) *
+ *   multiplier[n]) + zeroPoint), multiplier[n] = f32(input scale * weight scale[n] / output scale). Needs `input`.
+ * - `bits`: xnor weights only. The signs of the f32 output, 1 where it is >= 0, for a next xnor layer.
+ */
+export type OutputOption = 'float32' | 'int32' | 'bits' | QuantizationOption;
+
+/** The dtype of a layer's outputs. */
+export type OutputDType<O extends OutputOption> = O extends DType
+  ? O
+  : O extends QuantizationOption
+    ? O['dtype']
+    : never;
+
+export interface Conv2dOptions<O extends OutputOption = OutputOption>
+  extends MatmulOptions<O>,
+    Omit<WindowOptions, 'ceilMode'> {
   /** Channels of the input image. Default: what one group of the weights holds. */
   channels?: number;
   /** Groups of channels that are convolved apart. Default 1. */
@@ -74,12 +116,26 @@ export function weightFacts(weights: Weights): WeightFacts {
   return facts;
 }
 
+function quantization({ dtype, scale, zeroPoint = 0 }: QuantizationOption): Quantization {
+  return { dtype, scale: Math.fround(scale), zeroPoint };
+}
+
+/** What arrives and what is made of it, by options that were checked (see `requireDtypes`). */
+function dtypesOf({ input, output = 'float32' }: MatmulOptions, dtype: DType): Pick<MatmulProblem, 'input' | 'output'> {
+  return {
+    input: input ? { dtype, quantization: quantization(input) } : { dtype },
+    output:
+      typeof output === 'string' ? { dtype: output } : { dtype: output.dtype, quantization: quantization(output) },
+  };
+}
+
 /** C[M,N] = act(A[M,K] * W[N,K]^T + bias). */
 export function linearProblem(
   facts: WeightFacts,
   shape: { rows: number; cols: number },
   M: number,
   options: MatmulOptions,
+  inputDtype: DType = 'float32',
 ): MatmulProblem {
   elementCount([M, shape.cols], 'linear.input');
   elementCount([M, shape.rows], 'linear.output');
@@ -96,6 +152,7 @@ export function linearProblem(
     bias: options.bias !== undefined,
     ...outputActivation(options.activation),
     padValue: 0,
+    ...dtypesOf(options, inputDtype),
   };
 }
 
@@ -108,6 +165,7 @@ export function conv2dProblem(
   shape: { rows: number; cols: number },
   image: readonly [batch: number, height: number, width: number],
   options: Conv2dOptions,
+  inputDtype: DType = 'float32',
 ): MatmulProblem {
   const window = windowGeometry(options, image, 'conv2d');
   const groups = options.groups ?? 1;
@@ -147,5 +205,6 @@ export function conv2dProblem(
     bias: options.bias !== undefined,
     ...outputActivation(options.activation),
     padValue: options.binaryPadding === 'one' ? 1 : 0,
+    ...dtypesOf(options, inputDtype),
   };
 }

@@ -1,3 +1,4 @@
+import type { DType } from '../dtype.js';
 import type { FormatName } from '../formats/format.js';
 
 /**
@@ -101,6 +102,39 @@ export interface WindowGeometry {
   outWidth: number;
 }
 
+/** 8-bit codes of real numbers: real = scale * (code - zeroPoint), as ONNX's QuantizeLinear and DequantizeLinear. */
+export interface Quantization {
+  /** Codes 0..255 or -128..127. */
+  dtype: 'uint8' | 'int8';
+  /** An f32; finite and above 0. */
+  scale: number;
+  /** In the range of the dtype. */
+  zeroPoint: number;
+}
+
+/** What A is when it arrives. */
+export interface MatmulInput {
+  dtype: DType;
+  /**
+   * Formats of 8-bit arithmetic. What codes that arrive mean, or how f32 values become codes. Absent: f32, quantised at
+   * run time by what each sample holds.
+   */
+  quantization?: Quantization;
+}
+
+/**
+ * What becomes of C.
+ * `float32`: scaled, bias added, clamped.
+ * `int32`: the sums of integer products plus the integer bias.
+ * `uint8`, `int8`: those, times a factor a channel, rounded to codes: see `requantize` in src/formats/outputs.ts.
+ * `bits`: 1 where the f32 output would be >= 0.
+ */
+export interface MatmulOutput {
+  dtype: DType;
+  /** `uint8` and `int8` only: what the codes mean. */
+  quantization?: Quantization;
+}
+
 /** What is known about the weights of a problem without touching them. */
 export interface WeightFacts {
   format: FormatName;
@@ -143,6 +177,8 @@ export interface MatmulProblem extends OutputActivation {
   bias: boolean;
   /** What a binary convolution reads outside the image: 0 (no contribution) or +1. */
   padValue: 0 | 1;
+  input: MatmulInput;
+  output: MatmulOutput;
 }
 
 /** Pooling over NHWC images. */

@@ -1,5 +1,7 @@
+import type { DType } from '../dtype.js';
 import { ThinferError } from '../errors.js';
-import { isMatmul, type Problem } from './problem.js';
+import { hasRowSums } from '../formats/outputs.js';
+import { isMatmul, type MatmulProblem, type Problem } from './problem.js';
 import type { Candidate, Device, VariantBase } from './variant.js';
 
 /** One device with the rows of its table. */
@@ -14,10 +16,26 @@ export interface Selection<V extends VariantBase = VariantBase> {
   candidates: Candidate[];
 }
 
+const F32: readonly DType[] = ['float32'];
+
+/** What arrives, or becomes of the output, that a row is not made for. */
+function wrongDtype({ inputs = F32, outputs = F32 }: VariantBase, p: MatmulProblem): string | undefined {
+  const { input, output } = p;
+  if (!inputs.includes(input.dtype)) return `takes ${inputs.join(', ')}, not ${input.dtype}`;
+  if (input.quantization && !inputs.includes(input.quantization.dtype)) return 'quantises at run time only';
+  if (!outputs.includes(output.dtype)) return `gives ${outputs.join(', ')}, not ${output.dtype}`;
+  if (output.dtype !== 'float32' && p.nonlinearity) return `applies ${p.nonlinearity} to float32 only`;
+  if (output.dtype !== 'float32' && !hasRowSums(p)) return 'weights with a scale a group give float32 only';
+  return undefined;
+}
+
 /** Why a row cannot run `p` on `device`, or undefined when it can. */
-function refusal(variant: VariantBase, p: Problem, device: Device): string | undefined {
+export function refusal(variant: VariantBase, p: Problem, device: Device): string | undefined {
+  if (!isFor(variant, p)) return `for ${variant.format ?? ''} ${variant.ops.join(', ')}`;
   const missing = variant.requires?.filter((feature) => !device.features.has(feature)) ?? [];
   if (missing.length > 0) return `needs ${missing.join(', ')}`;
+  const wrong = isMatmul(p) ? wrongDtype(variant, p) : undefined;
+  if (wrong) return wrong;
   const supported = variant.supports?.(p as never, device) ?? true;
   return supported === true ? undefined : supported;
 }

@@ -1,3 +1,4 @@
+import type { DType } from '../dtype.js';
 import type { FormatName, Weights } from '../formats/format.js';
 import type { MatmulProblem, Problem } from './problem.js';
 
@@ -33,7 +34,13 @@ export interface VariantBase<P extends Problem = Problem> {
   format?: FormatName;
   /** Device features without which the row can't run. */
   requires?: readonly string[];
-  /** True, or why not. */
+  /**
+   * linear and conv2d: what the row takes and gives. Default: f32, quantised at run time if at all. A row that takes
+   * `uint8` and `int8` quantises f32 by given scales as well.
+   */
+  inputs?: readonly DType[];
+  outputs?: readonly DType[];
+  /** True, or why not; asked when dtypes suit. */
   supports?(p: P, device: Device): true | string;
   /** Predicted milliseconds, without Device.runMs. */
   cost(p: P, device: Device): number;
@@ -42,7 +49,7 @@ export interface VariantBase<P extends Problem = Problem> {
 /** Typed arrays in the order that a kernel reads its weights: the layout's operands. */
 export type PackedOperands = Record<
   string,
-  Float32Array | Int32Array | Uint32Array | Int16Array | Int8Array | Uint8Array
+  Float32Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Int8Array | Uint8Array
 >;
 
 /** How a variant wants its weights; rows that name the same layout share one packed copy. */

@@ -1,7 +1,9 @@
 import { wasmVariants } from '../../asm/variants.js';
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
+import { asData, byteLength, type DataByDType, type DType, type TensorData } from '../dtype.js';
 import { ThinferError } from '../errors.js';
-import type { Weights } from '../formats/format.js';
+import type { Bias, Weights } from '../formats/format.js';
+import { epilogueOf } from '../formats/outputs.js';
 import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { Heap } from './heap.js';
@@ -37,7 +39,7 @@ class WasmOperands implements Operands {
   #heap: Heap;
   #block: number;
 
-  constructor(heap: Heap, layout: string, arrays: readonly ArrayBufferView[], bias: Float32Array) {
+  constructor(heap: Heap, layout: string, arrays: readonly ArrayBufferView[], bias: Bias) {
     this.layout = layout;
     const all = [...arrays, bias];
     const offsets: number[] = [];
@@ -203,31 +205,39 @@ export class WasmBackend implements Backend<WasmVariant> {
     if (!this.#freed) this.#heap.free((buffer as WasmBuffer).address);
   }
 
-  write(buffer: DeviceBuffer, data: Float32Array): void {
+  write(buffer: DeviceBuffer, data: TensorData): void {
     this.#assertAlive();
     assertFits(buffer, data.byteLength, 'write');
-    this.#heap.floats((buffer as WasmBuffer).address, data.length).set(data);
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#heap.uint8((buffer as WasmBuffer).address, bytes.length).set(bytes);
   }
 
-  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+  async read<D extends DType = 'float32'>(
+    buffer: DeviceBuffer,
+    length: number,
+    dtype = 'float32' as D,
+  ): Promise<DataByDType[D]> {
     this.#assertAlive();
-    assertFits(buffer, length * 4, 'read');
-    return this.#heap.floats((buffer as WasmBuffer).address, length).slice();
+    const bytes = byteLength(dtype, length);
+    assertFits(buffer, bytes, 'read');
+    return asData(dtype, this.#heap.uint8((buffer as WasmBuffer).address, bytes).slice().buffer);
   }
 
   layoutOf(variant: WasmVariant): string {
     return variant.layout!.name;
   }
 
-  pack(variant: WasmVariant, problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands {
+  pack(variant: WasmVariant, problem: Problem, weights: Weights, bias: Bias | undefined): Operands {
     this.#assertAlive();
     const p = problem as MatmulProblem;
     const layout = variant.layout!;
-    const arrays = Object.values(layout.pack(weights as never, p));
+    const epilogue = epilogueOf(weights, p, bias);
+    const arrays = Object.values(layout.pack(epilogue.weights as never, p));
     const paddedN = roundUp(p.N, layout.panel);
-    const paddedBias = new Float32Array(p.groups * paddedN);
-    if (bias) {
-      for (let g = 0; g < p.groups; g++) paddedBias.set(bias.subarray(g * p.N, (g + 1) * p.N), g * paddedN);
+    const Type = epilogue.bias instanceof Int32Array ? Int32Array : Float32Array;
+    const paddedBias = new Type(p.groups * paddedN).fill(epilogue.biasPadding);
+    for (let g = 0; epilogue.bias && g < p.groups; g++) {
+      paddedBias.set(epilogue.bias.subarray(g * p.N, (g + 1) * p.N), g * paddedN);
     }
     return new WasmOperands(this.#heap, layout.name, arrays, paddedBias);
   }

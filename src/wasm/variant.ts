@@ -1,4 +1,6 @@
+import { codeRange } from '../formats/activations.js';
 import type { Weights } from '../formats/format.js';
+import { outputRange } from '../formats/outputs.js';
 import { isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
@@ -56,10 +58,24 @@ const busiestShare = (tiles: number, threads: number): number => (tiles === 0 ? 
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
-/** Rows of A that one tile packs: as many as fit half of a common L2 cache, in whole register tiles. */
-export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number): number {
-  const fitting = Math.floor((256 * 1024) / bytesPerRow / MR) * MR;
+/** Rows of A that one tile packs: as many as fit half of a common L2 cache, or `bytes`, in whole register tiles. */
+export function rowBlockOf(p: MatmulProblem, MR: number, bytesPerRow: number, bytes = 256 * 1024): number {
+  const fitting = Math.floor(bytes / bytesPerRow / MR) * MR;
   return Math.min(Math.max(fitting, MR), 32 * MR, roundUp(p.M, MR));
+}
+
+/** Tiles that a thread should find at least. */
+const TILES_A_THREAD = 4;
+
+/**
+ * Parts that N is cut into, so that threads have tiles enough; each part packs rows of A anew.
+ * @param blocks of rows of A, of all groups
+ * @param panels of one group, and the fewest that are worth packing for
+ */
+export function partsOf(device: Device, blocks: number, panels: number, fewest: number): number {
+  const { threads = 1 } = device;
+  if (threads === 1) return 1;
+  return Math.max(Math.min(Math.ceil((TILES_A_THREAD * threads) / blocks), Math.floor(panels / fewest)), 1);
 }
 
 /** What a kernel's job says beyond the problem; 0 where the kernel does not read it. */
@@ -73,6 +89,9 @@ export interface JobFields {
   scaleGroups?: number;
   chunk?: number;
   weightZeros?: number;
+  zeroCode?: number;
+  channelBlock?: number;
+  parts?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -87,14 +106,21 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     scaleGroups = 0,
     chunk = 0,
     weightZeros = 0,
+    zeroCode = 0,
+    channelBlock = 0,
+    parts = 1,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
     ...[w.inHeight, w.inWidth, w.kernelHeight, w.kernelWidth, w.strideHeight, w.strideWidth],
     ...[w.dilationHeight, w.dilationWidth, w.padTop, w.padLeft, w.outHeight, w.outWidth],
     ...[inputSize(p) / p.samples, p.M / p.samples, p.samples],
-    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros],
+    ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, zeroCode],
+    channelBlock,
+    parts,
     ...activationParams(p),
+    ...inputFields(p, dotFlip),
+    ...outputFields(p),
   ];
 }
 
@@ -112,6 +138,34 @@ const activateOutput: WasmStage = {
   export: 'activate_output',
   tiles: (p) => (isMatmul(p) && p.nonlinearity ? Math.ceil(outputSize(p) / ACTIVATION_BLOCK) : 0),
 };
+
+/** What an engine wants taken off unsigned codes: 128 where its dot is signed. */
+export const dotFlipOf = ({ features }: Device): number => (features.has('sdot') ? 128 : 0);
+
+/** True for codes that are multiplied where they lie: unsigned, or signed where the dot is. */
+export const readsCodes = ({ input: { dtype } }: MatmulProblem, dotFlip: number): boolean =>
+  dtype === (dotFlip ? 'int8' : 'uint8');
+
+/** inputKind and the given Sample, in codes as they are multiplied. */
+function inputFields(p: MatmulProblem, dotFlip: number): number[] {
+  const { dtype, quantization } = p.input;
+  if (dtype === 'bits') return [INPUT_KINDS.bits, 0, 0, 0];
+  if (!quantization) return [INPUT_KINDS.float32, 0, 0, 0];
+  const kind = dtype === 'float32' ? 'givenScale' : readsCodes(p, dotFlip) ? 'codes' : 'flippedCodes';
+  const zeroPoint = quantization.zeroPoint - codeRange(quantization.dtype)[0] - dotFlip;
+  return [INPUT_KINDS[kind], ...new Uint32Array(Float32Array.of(0, quantization.scale).buffer), zeroPoint];
+}
+
+/** outputKind, zero point and clamp of integer outputs. */
+function outputFields(p: MatmulProblem): number[] {
+  const { dtype, quantization } = p.output;
+  if (dtype === 'float32' || dtype === 'bits') return [OUTPUT_KINDS[dtype], 0, 0, 0];
+  return [OUTPUT_KINDS[dtype], quantization?.zeroPoint ?? 0, ...outputRange(p)];
+}
+
+/** InputKind and OutputKind in asm/shared/job.ts. */
+const INPUT_KINDS = { float32: 0, givenScale: 1, codes: 2, flippedCodes: 3, bits: 4 };
+const OUTPUT_KINDS = { float32: 0, int32: 1, uint8: 2, int8: 3, bits: 4 };
 
 /** Elements of the input. */
 export const inputSize = ({ window: w, channels }: MatmulProblem): number =>

@@ -1,14 +1,15 @@
 import { webgpuVariants } from '../../kernels/variants.js';
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.js';
+import { asData, byteLength, type DataByDType, type DType, type TensorData } from '../dtype.js';
 import { describe, ThinferError } from '../errors.js';
-import type { Weights } from '../formats/format.js';
+import type { Bias, Weights } from '../formats/format.js';
 import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
 import { USAGE, WebgpuBuffer, WebgpuMemory } from './memory.js';
 import { type Pipeline, PipelineCache } from './pipelines.js';
 import { Timer } from './timer.js';
-import { foldGrid, type WebgpuVariant } from './variant.js';
+import { foldGrid, type Stage, type WebgpuVariant } from './variant.js';
 
 /** Operands as buffers, by the names that shaders declare. */
 class WebgpuOperands implements Operands {
@@ -17,7 +18,7 @@ class WebgpuOperands implements Operands {
   constructor(
     readonly layout: string,
     readonly buffers: ReadonlyMap<string, WebgpuBuffer>,
-    private readonly memory: WebgpuMemory,
+    readonly memory: WebgpuMemory,
   ) {
     this.bytes = [...buffers.values()].reduce((sum, buffer) => sum + buffer.bytes, 0);
   }
@@ -30,6 +31,7 @@ class WebgpuOperands implements Operands {
 interface Dispatch extends Pipeline {
   label: string;
   params: WebgpuBuffer | undefined;
+  slices: Stage['slices'];
   grid: [x: number, y: number];
   /** The last bind group and what it binds: a run with the same buffers makes none. */
   bound?: { buffers: GPUBuffer[]; sizes: number[]; group: GPUBindGroup };
@@ -42,7 +44,7 @@ class WebgpuKernel implements Kernel {
     readonly dispatches: readonly Dispatch[],
     readonly operands: WebgpuOperands | undefined,
     readonly scratch: Readonly<Record<string, number>>,
-    private readonly memory: WebgpuMemory,
+    readonly memory: WebgpuMemory,
   ) {}
 
   free(): void {
@@ -56,31 +58,91 @@ interface Step {
   output: WebgpuBuffer;
 }
 
+/** A device that is lost more often is given up: some kernel may be what it dies of. */
+const MOST_RECOVERIES = 3;
+
 /** WebGPU as a backend: a device, its memory, its compiled shaders. */
 export class WebgpuBackend implements Backend<WebgpuVariant> {
-  readonly device: Device;
   readonly variants: readonly WebgpuVariant[] = webgpuVariants;
-  readonly memory: WebgpuMemory;
-  readonly #gpu: GPUDevice;
-  readonly #owned: boolean;
-  readonly #pipelines: PipelineCache;
+  readonly #reopen: () => Promise<OpenedDevice | string>;
+  #opened: OpenedDevice;
+  #memory: WebgpuMemory;
+  #pipelines: PipelineCache;
   #gone: ThinferError | undefined;
+  #recovering: Promise<boolean> | undefined;
+  #recoveries = 0;
 
-  constructor({ gpu, owned, facts }: OpenedDevice) {
-    this.device = facts;
-    this.#gpu = gpu;
-    this.#owned = owned;
-    this.memory = new WebgpuMemory(gpu);
-    this.#pipelines = new PipelineCache(gpu);
-    gpu.lost.then(({ reason, message }) => {
-      this.#gone ??= new ThinferError({
-        code: 'device-lost',
-        place: `WebGPU device ${facts.label}`,
-        expected: 'a live device',
-        got: `a lost one (${reason || 'unknown'}: ${message})`,
-        hint: 'Create a new runtime.',
-      });
+  /** @param reopen another device after the loss of one of ours */
+  constructor(opened: OpenedDevice, reopen: () => Promise<OpenedDevice | string>) {
+    this.#reopen = reopen;
+    this.#opened = opened;
+    this.#memory = new WebgpuMemory(opened.gpu);
+    this.#pipelines = new PipelineCache(opened.gpu);
+    this.#watch(opened);
+  }
+
+  /** Another one after a recovery. */
+  get device(): Device {
+    return this.#opened.facts;
+  }
+
+  get memory(): WebgpuMemory {
+    return this.#memory;
+  }
+
+  get #gpu(): GPUDevice {
+    return this.#opened.gpu;
+  }
+
+  #watch(opened: OpenedDevice): void {
+    opened.gpu.lost.then(({ reason, message }) => {
+      if (this.#opened === opened) this.#gone ??= lossOf(opened, `${reason || 'unknown'}: ${message}`);
     });
+  }
+
+  async recover(): Promise<boolean> {
+    if (!this.#gone) return true;
+    if (this.#gone.code !== 'device-lost' || !this.#opened.owned || this.#recoveries >= MOST_RECOVERIES) return false;
+    this.#recovering ??= this.#openAgain().finally(() => {
+      this.#recovering = undefined;
+    });
+    return this.#recovering;
+  }
+
+  async #openAgain(): Promise<boolean> {
+    this.#recoveries++;
+    const opened = await this.#reopen();
+    if (typeof opened === 'string') return false;
+    if (this.#gone?.code !== 'device-lost') {
+      opened.gpu.destroy();
+      return false;
+    }
+    console.warn(`thinfer: ${this.device.label} was lost and opened again; weights are uploaded anew.`);
+    this.#memory.destroy();
+    this.#opened = opened;
+    this.#memory = new WebgpuMemory(opened.gpu);
+    this.#pipelines = new PipelineCache(opened.gpu);
+    this.#gone = undefined;
+    this.#watch(opened);
+    return true;
+  }
+
+  /**
+   * A caller's buffer on the same device, which stays the caller's: freeing it here leaves it alive.
+   * @throws ThinferError `bad-argument` unless it is a storage buffer of at least `bytes`, rounded up to 16
+   */
+  wrap(gpu: GPUBuffer, bytes: number): WebgpuBuffer {
+    this.#requireAlive();
+    const size = Math.max(Math.ceil(bytes / 16) * 16, 16);
+    if (!(gpu?.size >= size) || (gpu.usage & USAGE.storage) === 0) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: 'wrap: buffer',
+        expected: `a GPUBuffer with the usage STORAGE and at least ${size} bytes, a multiple of 16`,
+        got: gpu?.size === undefined ? describe(gpu) : `one of ${gpu.size} bytes, usage 0x${gpu.usage.toString(16)}`,
+      });
+    }
+    return new WebgpuBuffer(gpu, size, 'a buffer of the caller', Promise.resolve(null), false, this.#memory);
   }
 
   createBuffer(bytes: number, label: string): WebgpuBuffer {
@@ -89,12 +151,13 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
   }
 
   freeBuffer(buffer: DeviceBuffer): void {
-    this.memory.free(ours(buffer, 'freeBuffer'));
+    const { memory } = ours(buffer, 'freeBuffer');
+    memory.free(buffer as WebgpuBuffer);
   }
 
-  write(buffer: DeviceBuffer, data: Float32Array): void {
+  write(buffer: DeviceBuffer, data: TensorData): void {
     this.#requireAlive();
-    const { gpu, bytes } = ours(buffer, 'write').usable;
+    const { gpu, bytes } = this.#here(buffer, 'write').usable;
     if (data.byteLength > bytes) {
       throw new ThinferError({
         code: 'bad-argument',
@@ -103,22 +166,34 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
         got: `${data.byteLength}`,
       });
     }
-    this.#gpu.queue.writeBuffer(gpu, 0, data.buffer, data.byteOffset, data.byteLength);
+    if (data.byteLength % 4 === 0) {
+      this.#gpu.queue.writeBuffer(gpu, 0, data.buffer, data.byteOffset, data.byteLength);
+    } else {
+      // Whole words only; buffers are made of whole vectors.
+      const words = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
+      words.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      this.#gpu.queue.writeBuffer(gpu, 0, words);
+    }
   }
 
-  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
+  async read<D extends DType = 'float32'>(
+    buffer: DeviceBuffer,
+    length: number,
+    dtype = 'float32' as D,
+  ): Promise<DataByDType[D]> {
     this.#requireAlive();
-    const source = ours(buffer, 'read').usable;
-    if (length * 4 > source.bytes) {
+    const source = this.#here(buffer, 'read').usable;
+    const bytes = byteLength(dtype, length);
+    if (bytes > source.bytes) {
       throw new ThinferError({
         code: 'bad-argument',
         place: 'read: length',
-        expected: `at most ${source.bytes / 4}`,
-        got: String(length),
+        expected: `at most ${source.bytes} bytes`,
+        got: String(bytes),
       });
     }
     try {
-      return new Float32Array(await this.memory.read(source, length * 4));
+      return asData(dtype, await this.memory.read(source, bytes));
     } catch (error) {
       await this.#settleLoss();
       throw source.failure ?? error;
@@ -129,7 +204,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     return variant.layout?.name ?? '';
   }
 
-  pack(variant: WebgpuVariant, problem: Problem, weights: Weights, bias: Float32Array | undefined): WebgpuOperands {
+  pack(variant: WebgpuVariant, problem: Problem, weights: Weights, bias: Bias | undefined): WebgpuOperands {
     this.#requireAlive();
     const { layout } = variant;
     if (!layout || !isMatmul(problem)) throw noWeights(variant, problem);
@@ -151,7 +226,8 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.#requireAlive();
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
-    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem);
+    if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
+    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;
@@ -162,9 +238,10 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     }
     this.#requireAlive();
     const limit = this.#gpu.limits.maxComputeWorkgroupsPerDimension;
-    const dispatches = stages.map(({ label, params, workgroups }, i) => ({
+    const dispatches = stages.map(({ label, params, slices, workgroups }, i) => ({
       ...pipelines[i],
       label,
+      slices,
       grid: foldGrid(workgroups, limit),
       params: params && this.memory.upload(new Uint32Array(params), USAGE.uniform, `${variant.name} params`),
     }));
@@ -189,10 +266,11 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       },
       run: (kernel, inputs, output) => {
         if (!(kernel instanceof WebgpuKernel)) throw foreign('run: kernel', kernel);
+        if (kernel.memory !== this.#memory) throw lossOf(this.#opened, 'a kernel of the device before');
         steps.push({
           kernel,
-          inputs: inputs.map((input) => ours(input, `${kernel.variant}: input`)),
-          output: ours(output, `${kernel.variant}: output`),
+          inputs: inputs.map((input) => this.#here(input, `${kernel.variant}: input`)),
+          output: this.#here(output, `${kernel.variant}: output`),
         });
       },
       submit: () => this.#submit(steps.splice(0), timer).finally(() => timer?.free()),
@@ -208,7 +286,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     });
     this.#gone ??= loss;
     this.memory.destroy();
-    if (this.#owned) this.#gpu.destroy();
+    if (this.#opened.owned) this.#gpu.destroy();
   }
 
   async #submit(steps: readonly Step[], timer: Timer | undefined): Promise<void> {
@@ -295,10 +373,12 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     const group = this.#gpu.createBindGroup({
       label: dispatch.label,
       layout: dispatch.layout,
-      entries: dispatch.bindings.map(({ index }, i) => ({
-        binding: index,
-        resource: { buffer: buffers[i].gpu, size: buffers[i].bytes },
-      })),
+      entries: dispatch.bindings.map(({ index, name }, i) => {
+        const { gpu, bytes } = buffers[i];
+        const [offset, size] = dispatch.slices?.[name] ?? [0, bytes];
+        // Whole vectors, as everywhere: buffers are a multiple of 16 bytes long.
+        return { binding: index, resource: { buffer: gpu, offset, size: Math.ceil(size / 16) * 16 } };
+      }),
     });
     dispatch.bound = { buffers: buffers.map(({ gpu }) => gpu), sizes: buffers.map(({ bytes }) => bytes), group };
     return group;
@@ -306,6 +386,13 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
 
   #requireAlive(): void {
     if (this.#gone) throw this.#gone;
+  }
+
+  /** A buffer of ours, on the device that is open now. */
+  #here(buffer: DeviceBuffer, place: string): WebgpuBuffer {
+    const owned = ours(buffer, place);
+    if (owned.memory !== this.#memory) throw lossOf(this.#opened, `${owned.label} of the device before`);
+    return owned;
   }
 
   /** After a failure: throws the loss of the device if that is why. Its news may come a little later. */
@@ -319,6 +406,16 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
 function ours(buffer: DeviceBuffer, place: string): WebgpuBuffer {
   if (!(buffer instanceof WebgpuBuffer)) throw foreign(place, buffer);
   return buffer;
+}
+
+function lossOf({ facts, owned }: OpenedDevice, got: string): ThinferError {
+  return new ThinferError({
+    code: 'device-lost',
+    place: `WebGPU device ${facts.label}`,
+    expected: 'a live device',
+    got: `a lost one (${got})`,
+    hint: owned ? 'Make what was on it again.' : 'Create a new runtime with a new device.',
+  });
 }
 
 function foreign(place: string, value: unknown): ThinferError {
@@ -337,5 +434,5 @@ function noWeights(variant: WebgpuVariant, problem: Problem | MatmulProblem, ope
 /** WebGPU as a backend, or why there is none here. */
 export async function createWebgpuBackend(options: WebgpuOptions = {}): Promise<WebgpuBackend | string> {
   const opened = await openDevice(options);
-  return typeof opened === 'string' ? opened : new WebgpuBackend(opened);
+  return typeof opened === 'string' ? opened : new WebgpuBackend(opened, () => openDevice(options));
 }

@@ -21,6 +21,8 @@ export class WebgpuBuffer implements DeviceBuffer {
     /** Resolves when it is known whether the device had room. */
     readonly checked: Promise<GPUError | null>,
     readonly pooled: boolean,
+    /** Of the device that it lies on. */
+    readonly memory: WebgpuMemory,
   ) {
     checked.then((error) => {
       if (!error) return;
@@ -78,8 +80,9 @@ export class WebgpuMemory {
 
   /** A buffer that holds `data`, of its exact size. */
   upload(data: ArrayBufferView, usage: number, label: string): WebgpuBuffer {
-    const size = this.#checkSize(data.byteLength, label);
     const { device } = this;
+    // A kernel may bind parts of it.
+    const size = this.#checkSize(data.byteLength, label, device.limits.maxBufferSize);
     device.pushErrorScope('out-of-memory');
     let gpu: GPUBuffer;
     try {
@@ -97,7 +100,7 @@ export class WebgpuMemory {
       });
     }
     this.#count(gpu);
-    return new WebgpuBuffer(gpu, size, label, this.#popScope(), false);
+    return new WebgpuBuffer(gpu, size, label, this.#popScope(), false, this);
   }
 
   free(buffer: WebgpuBuffer, reuse = buffer.pooled): void {
@@ -109,7 +112,7 @@ export class WebgpuMemory {
   /** The first `bytes` of a buffer, through a mapped copy. */
   async read(buffer: WebgpuBuffer, bytes: number): Promise<ArrayBuffer> {
     const { device } = this;
-    const size = Math.max(bytes, 4);
+    const size = Math.max(Math.ceil(bytes / 4) * 4, 4);
     const staging = this.#take(sizeClass(size), size, USAGE.mapRead | USAGE.copyDst, `read ${buffer.label}`);
     try {
       // Encoded at once, so that what the caller writes next does not overtake the copy.
@@ -143,14 +146,20 @@ export class WebgpuMemory {
     if (reused) {
       this.#idleBytes -= capacity;
       this.bytes += capacity;
-      return new WebgpuBuffer(reused, bytes, label, Promise.resolve(null), true);
+      return new WebgpuBuffer(reused, bytes, label, Promise.resolve(null), true, this);
     }
     this.device.pushErrorScope('out-of-memory');
     const gpu = this.device.createBuffer({ size: capacity, usage, label });
     const checked = this.#popScope();
     checked.then((error) => error && this.#evict(gpu));
     this.#count(gpu);
-    return new WebgpuBuffer(gpu, bytes, label, checked, true);
+    return new WebgpuBuffer(gpu, bytes, label, checked, true, this);
+  }
+
+  /** The largest buffer that can be bound whole. */
+  get #bindable(): number {
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
+    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
   }
 
   #count(gpu: GPUBuffer): void {
@@ -190,10 +199,8 @@ export class WebgpuMemory {
     return this.device.popErrorScope().catch(() => null);
   }
 
-  #checkSize(bytes: number, label: string): number {
+  #checkSize(bytes: number, label: string, limit = this.#bindable): number {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
-    const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     if (!(size <= limit)) {
       throw new ThinferError({
         code: 'out-of-memory',

@@ -1,5 +1,5 @@
 import type { Problem } from '../plan/problem.js';
-import type { Layout, VariantBase } from '../plan/variant.js';
+import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
 /** A constant of type f32; plain numbers in `Consts` are u32. */
 export interface F32Const {
@@ -19,11 +19,15 @@ export interface Stage {
   label: string;
   /** Text of the WGSL file. */
   source: string;
+  /** WGSL extensions, such as `subgroups`: the first lines of the text. */
+  enables?: readonly string[];
   /** Texts of the shared WGSL files that it relies on. */
   snippets?: readonly string[];
   consts?: Consts;
   /** u32 values of `var<uniform> params`: sizes that change from run to run without a new shader. */
   params?: readonly number[];
+  /** Parts of operands to bind instead of the whole, in bytes; offsets are multiples of 256. */
+  slices?: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
   /** Number of workgroups; the shader's workgroup index is `id.x + id.y * grid.x`, and may exceed this. */
   workgroups: number;
 }
@@ -34,7 +38,7 @@ export interface WebgpuVariant<P extends Problem = Problem> extends VariantBase<
   // biome-ignore lint/suspicious/noExplicitAny: a table holds layouts of every format
   layout?: Layout<any>;
   /** The dispatches in order. */
-  stages(p: P): Stage[];
+  stages(p: P, device: Device): Stage[];
   /** Bytes of each buffer that lives from one stage to the next. */
   scratch?(p: P): Record<string, number>;
 }
@@ -54,12 +58,13 @@ function literal(value: number | boolean | readonly number[] | F32Const, place: 
 }
 
 /** The text that the GPU compiles, and the key of its pipeline. */
-export function shaderText({ label, source, snippets = [], consts = {} }: Stage): string {
+export function shaderText({ label, source, enables = [], snippets = [], consts = {} }: Stage): string {
+  const extensions = enables.map((name) => `enable ${name};\n`);
   const lines = Object.entries(consts).map(([name, value]) => {
     const [type, text] = literal(value, `${label}: ${name}`);
     return `const ${name}: ${type} = ${text};\n`;
   });
-  return [lines.join(''), ...snippets, source].join('\n');
+  return [[...extensions, ...lines].join(''), ...snippets, source].join('\n');
 }
 
 /** A buffer that a shader declares. */

@@ -1,9 +1,16 @@
 // The problems that every kernel is tested on: plain descriptions, from which operands are made by seed.
 
-import type { Format, FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
+import type { DType, TensorData } from '../../src/dtype.js';
+import type { Bias, Format, FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
 import { bcsr, codebook, csr, csrCodebook, csrInt8, formatOf, int2, int4, int8, nm } from '../../src/formats/index.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
-import { activationBound, errorBound, exactSums, referenceMatmul } from '../../src/formats/reference.js';
+import {
+  activationBound,
+  errorBound,
+  exactSums,
+  quantizesActivations,
+  referenceMatmul,
+} from '../../src/formats/reference.js';
 import {
   computeWeightless,
   referenceActivation,
@@ -16,7 +23,13 @@ import {
   type WeightlessProblem,
 } from '../../src/graph/reference.js';
 import { type WindowOptions, windowGeometry } from '../../src/layers/geometry.js';
-import { type Conv2dOptions, conv2dProblem, linearProblem, weightFacts } from '../../src/layers/problem.js';
+import {
+  type Conv2dOptions,
+  conv2dProblem,
+  linearProblem,
+  type OutputOption,
+  weightFacts,
+} from '../../src/layers/problem.js';
 import {
   type Activation,
   type ActivationProblem,
@@ -28,6 +41,7 @@ import {
   outputActivation,
   outputSize,
   type Problem,
+  type Quantization,
   REDUCTIONS,
   type Reduction,
   UNARY,
@@ -39,8 +53,8 @@ import { createRandom, denseMatrix, normals, type Random, sparseMatrix, uniforms
 export interface Case {
   problem: Problem;
   weights?: Weights;
-  bias?: Float32Array;
-  inputs: Float32Array[];
+  bias?: Bias;
+  inputs: TensorData[];
   expected: ArrayLike<number>;
   /** The largest right |output[i] - expected[i]|. */
   bound(i: number): number;
@@ -67,6 +81,34 @@ function extreme(random: Random, { rows, cols }: MatrixShape): Int8Weights {
   return { format: 'int8', rows, cols, codes, scale: new Float32Array(rows).fill(1), zeroPoint };
 }
 
+/** Codes at the ends of their range: of a row all the same, or mixed; zero points, if any, at the other end. */
+function groupedEnds(format: typeof int4 | typeof int2, groupSize: number, symmetric: boolean): Maker {
+  const ends = format === int4 ? [0, 15] : [0, 3];
+  const fill = (codes: number[]) => codes.reduce((byte, code) => (byte << (format === int4 ? 4 : 2)) | code, 0);
+  const perByte = format === int4 ? 2 : 4;
+  return (random, shape) => {
+    const weights = format.pack(new Float32Array(shape.rows * shape.cols), { ...shape, groupSize, symmetric });
+    const bytes = weights.codes.length / shape.rows;
+    const zeroBytes = (weights.zeroPoint?.length ?? 0) / shape.rows;
+    for (let r = 0; r < shape.rows; r++) {
+      const end = ends[r & 1];
+      for (let i = 0; i < bytes; i++) {
+        const codes = Array.from({ length: perByte }, () => (r % 3 === 2 ? ends[random.integer(0, 1)] : end));
+        weights.codes[r * bytes + i] = fill(codes);
+      }
+      weights.zeroPoint?.fill(fill(Array(perByte).fill(ends[1 - (r & 1)])), r * zeroBytes, (r + 1) * zeroBytes);
+    }
+    return weights;
+  };
+}
+
+/** Rows without a weight between full ones: the shortest and the longest that a kernel walks. */
+function gaps(random: Random, { rows, cols }: MatrixShape): Float32Array {
+  const dense = denseMatrix(random, rows, cols);
+  for (let r = 0; r < rows; r++) if (random.next() < 0.5) dense.fill(0, r * cols, (r + 1) * cols);
+  return dense;
+}
+
 /** Ways to make weights of any format. */
 const COMMON: Record<string, (format: FormatName) => Maker> = {
   random: (format) => (random, s) => byName(format).pack(denseMatrix(random, s.rows, s.cols), s),
@@ -78,11 +120,17 @@ const groupings = (format: typeof int4 | typeof int2): Record<string, Maker> => 
     format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 16, symmetric: false }),
   'whole rows': (random, s) =>
     format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: s.cols, symmetric: false }),
+  'groups of 128': (random, s) => format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 128 }),
+  extremes: groupedEnds(format, 32, true),
+  'extremes, zero points': groupedEnds(format, 64, false),
 });
 
 /** Further ways, for options that change what a kernel does. */
 const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
-  csr: { '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s) },
+  csr: {
+    '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s),
+    'empty rows': (random, s) => csr.pack(gaps(random, s), s),
+  },
   int8: {
     'zero points': (random, s) => shifted(random, s, true),
     'per tensor': (random, s) => int8.pack(denseMatrix(random, s.rows, s.cols), { ...s, perChannel: false }),
@@ -117,9 +165,11 @@ const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
   },
   csrInt8: {
     'blocks of 4': (random, s) => csrInt8.pack(sparseMatrix(random, s.rows, s.cols, 0.1), { ...s, blockCols: 4 }),
+    'empty rows': (random, s) => csrInt8.pack(gaps(random, s), s),
   },
   csrCodebook: {
     '256': (random, s) => csrCodebook.pack(sparseMatrix(random, s.rows, s.cols, 0.25), { ...s, entries: 256 }),
+    'empty rows': (random, s) => csrCodebook.pack(gaps(random, s), s),
   },
 };
 
@@ -136,8 +186,13 @@ function makeWeights(format: FormatName, name: string, random: Random, shape: Ma
   return make(random, shape);
 }
 
-/** What activations hold. `integers`: 0 .. 255 and both of them, which int8 quantises without loss. */
-export type Activations = 'normal' | 'zero' | 'positive' | 'negative' | 'extremes' | 'integers';
+/**
+ * What activations hold. `integers`: 0 .. 255 and both of them, which int8 quantises without loss. `specials`: ties of
+ * rounding, NaN, infinities and other ends, for quantisations that are given.
+ */
+export type Activations = 'normal' | 'zero' | 'positive' | 'negative' | 'extremes' | 'integers' | 'specials';
+
+const SPECIALS = [NaN, Infinity, -Infinity, 3e38, -3e38, 1e-40, -0, 2 ** 31, -(2 ** 31), 40000, -40000];
 
 function makeActivations(random: Random, length: number, kind: Activations, samples: number): Float32Array {
   switch (kind) {
@@ -151,6 +206,11 @@ function makeActivations(random: Random, length: number, kind: Activations, samp
       return uniforms(random, length, -4, -3);
     case 'extremes':
       return Float32Array.from({ length }, () => (random.next() < 0.5 ? -3 : 5));
+    case 'specials':
+      // Halves of a step of the scales below, which are powers of two.
+      return Float32Array.from({ length }, () =>
+        random.next() < 0.2 ? SPECIALS[random.integer(0, SPECIALS.length - 1)] : random.integer(-600, 600) / 128,
+      );
     case 'integers': {
       const x = Float32Array.from({ length }, () => random.integer(0, 255));
       const size = length / samples;
@@ -171,6 +231,58 @@ export interface MatmulSpec {
   /** linear: [M, N, K] */
   linear?: [M: number, N: number, K: number];
   conv?: ConvSpec;
+  /** Default: f32 in, f32 out, quantised by sample where the format does. */
+  dtypes?: DtypeSpec;
+}
+
+/** What goes in and what comes out. */
+export interface DtypeSpec {
+  input: 'float32' | 'uint8' | 'int8' | 'bits';
+  /** The quantisation of the input, given. Of outputs: its zero point, and roughly how many codes they spread over. */
+  quantization?: Quantization;
+  output: DType;
+  zeroPoint?: number;
+  spread?: number;
+}
+
+/** 2^-6: `specials` has halves of its steps. */
+const given = (dtype: Quantization['dtype'], zeroPoint: number, scale = 2 ** -6): Quantization => ({
+  dtype,
+  scale,
+  zeroPoint,
+});
+
+/** Inputs and outputs of 8-bit arithmetic, zero points in the middle and at both ends, from few codes to saturation. */
+const CODES: readonly DtypeSpec[] = [
+  { input: 'float32', quantization: given('uint8', 128), output: 'float32' },
+  { input: 'float32', quantization: given('int8', -128), output: 'float32' },
+  { input: 'uint8', quantization: given('uint8', 3), output: 'float32' },
+  { input: 'int8', quantization: given('int8', 127, 0.3), output: 'float32' },
+];
+const INTEGERS: readonly DtypeSpec[] = [
+  { input: 'float32', quantization: given('int8', 5), output: 'int32' },
+  { input: 'uint8', quantization: given('uint8', 255), output: 'int32' },
+  { input: 'int8', quantization: given('int8', -128), output: 'int32' },
+  { input: 'float32', quantization: given('uint8', 0), output: 'uint8', zeroPoint: 0, spread: 60 },
+  { input: 'uint8', quantization: given('uint8', 128, 0.7), output: 'uint8', zeroPoint: 128, spread: 60 },
+  { input: 'uint8', quantization: given('uint8', 0), output: 'int8', zeroPoint: -128, spread: 1000 },
+  { input: 'int8', quantization: given('int8', 0), output: 'int8', zeroPoint: 127, spread: 60 },
+  { input: 'int8', quantization: given('int8', 127), output: 'uint8', zeroPoint: 255, spread: 3 },
+  { input: 'int8', quantization: given('int8', -3, 1e-6), output: 'int8', zeroPoint: -1, spread: 1e7 },
+];
+const BITS: readonly DtypeSpec[] = [
+  { input: 'bits', output: 'float32' },
+  { input: 'float32', output: 'bits' },
+  { input: 'bits', output: 'bits' },
+];
+
+/** What weights of a format, made in one of its ways, may be multiplied with and give, beyond f32. */
+export function dtypesOf(format: FormatName, maker: string): readonly DtypeSpec[] {
+  if (format === 'xnor') return BITS;
+  const centroids = maker.endsWith('int8') ? 'int8' : 'f32';
+  if (!quantizesActivations({ format, centroids, nnz: 0, bytes: 0 })) return [];
+  const scaleOfGroups = (format === 'int4' || format === 'int2') && maker !== 'whole rows';
+  return scaleOfGroups || format === 'csrInt8' ? CODES : [...CODES, ...INTEGERS];
 }
 
 export interface ConvSpec
@@ -254,7 +366,40 @@ export function matmulSpecs(format: FormatName): MatmulSpec[] {
   if (format === 'xnor') {
     for (const conv of CONVOLUTIONS) if (conv.padding) add('random', { conv: { ...conv, binaryPadding: 'one' } });
   }
+  for (const [j, weights] of makers.entries()) {
+    for (const [i, dtypes] of dtypesOf(format, weights).entries()) {
+      const at = i + j;
+      for (let s = 0; s < 4; s++) {
+        const size = at * 4 + s;
+        const linear: [number, number, number] = [
+          M[(size * 5) % M.length],
+          N[size % N.length],
+          K[(size * 3) % K.length],
+        ];
+        add(weights, { linear }, { dtypes });
+      }
+      for (let c = 0; c < 3; c++) add(weights, { conv: CONVOLUTIONS[(at * 3 + c) % CONVOLUTIONS.length] }, { dtypes });
+      add(weights, { linear: [3, 10, 1100] }, { dtypes, activations: 'extremes' });
+      if (dtypes.quantization) add(weights, { linear: [9, 34, 47] }, { dtypes, activations: 'specials' });
+      if (format === 'xnor') for (const conv of CONVOLUTIONS) add(weights, { conv }, { dtypes });
+    }
+  }
   if (format === 'int8') {
+    // Sums within 33023 of 2^31, and codes of them.
+    for (const [dtype, zeroPoint] of [
+      ['uint8', 0],
+      ['uint8', 255],
+      ['int8', 127],
+    ] as const) {
+      const dtypes = { input: dtype, quantization: given(dtype, zeroPoint) };
+      const rest = { activations: 'extremes', ...plain } as const;
+      add('extremes', { linear: [2, 9, 33025] }, { dtypes: { ...dtypes, output: 'int32' }, ...rest });
+      add(
+        'extremes',
+        { linear: [7, 9, 33025] },
+        { dtypes: { ...dtypes, output: 'int8', zeroPoint: 3, spread: 9 }, ...rest },
+      );
+    }
     // The largest K whose sums fit: they come within 12 of 2^31.
     add('extremes', { linear: [2, 9, 33025] }, { activations: 'positive', ...plain });
     add('extremes', { linear: [7, 9, 33025] }, { activations: 'integers', ...plain });
@@ -287,18 +432,28 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
     : { rows: linear![1], cols: linear![2] };
   const weights = makeWeights(format, spec.weights, random, shape);
   formatOf(weights).validate(weights);
-  const bias = spec.bias ? normals(random, shape.rows) : undefined;
-  const options = { ...conv, bias, activation: spec.activation } as Conv2dOptions;
+  const { dtypes } = spec;
+  const integers = dtypes !== undefined && dtypes.output !== 'float32' && dtypes.output !== 'bits';
+  const bias = spec.bias ? makeBias(random, shape.rows, integers) : undefined;
+  const options = {
+    ...conv,
+    bias,
+    activation: activationFor(dtypes?.output, spec.activation),
+    input: dtypes?.quantization,
+    output: dtypes && outputOption(dtypes, shape.cols),
+  } as Conv2dOptions;
+  const input = dtypes?.input ?? 'float32';
   const problem = conv
-    ? conv2dProblem(weightFacts(weights), shape, conv.image, options)
-    : linearProblem(weightFacts(weights), shape, linear![0], options);
-  const { window, samples } = problem;
-  const x = makeActivations(
-    random,
-    window.batch * window.inHeight * window.inWidth * problem.channels,
-    spec.activations,
-    samples,
-  );
+    ? conv2dProblem(weightFacts(weights), shape, conv.image, options, input)
+    : linearProblem(weightFacts(weights), shape, linear![0], options, input);
+  const { window, samples, channels } = problem;
+  const pixels = window.batch * window.inHeight * window.inWidth;
+  const x = makeInput(random, [pixels, channels], spec.activations, samples, input);
+  if (problem.output.dtype !== 'float32') {
+    const { y } = referenceMatmul(weights, problem, x, bias);
+    const expected = problem.output.dtype === 'bits' ? packBits(y, problem.M, shape.rows) : y;
+    return { problem, weights, bias, inputs: [x], expected, bound: () => 0 };
+  }
   const { y, sums, magnitude } = referenceMatmul(weights, problem, x, bias);
   const rows = groups * problem.N;
   if (!exactSums(problem.weights)) {
@@ -306,15 +461,68 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
   }
   // Only the scaling and the bias round, a few times and relative to the sum itself.
   const { rowScale } = formatOf(weights).decode(weights);
-  const { sampleScale } = formatOf(weights).decodeActivations(x, samples, weights);
+  const scaleOfSample =
+    problem.input.quantization || !(x instanceof Float32Array)
+      ? new Float64Array(samples).fill(Math.fround(problem.input.quantization?.scale ?? 1))
+      : formatOf(weights).decodeActivations(x, samples, weights).sampleScale;
   const lossless = spec.activations === 'integers' && spec.weights === 'extremes' && problem.K < 255;
   const bound = (i: number) => {
     if (lossless) return 0;
-    const scale = rowScale[i % rows] * sampleScale[Math.floor((Math.floor(i / rows) * samples) / problem.M)];
+    const scale = rowScale[i % rows] * scaleOfSample[Math.floor((Math.floor(i / rows) * samples) / problem.M)];
     const size = Math.abs(sums[i] * scale) + Math.abs(bias?.[i % rows] ?? 0);
     return activationBound(problem, size, 8 * 2 ** -23 * size + 4 * 2 ** -126);
   };
   return { problem, weights, bias, inputs: [x], expected: y, bound };
+}
+
+/** f32 of order 1, or integers of the order of sums. */
+function makeBias(random: Random, rows: number, integers: boolean): Bias {
+  return integers ? Int32Array.from({ length: rows }, () => random.integer(-50000, 50000)) : normals(random, rows);
+}
+
+/** Integers have no activation but clamps, sums no bounds but 0, and bits none. */
+function activationFor(output: DType = 'float32', activation: Activation): Activation {
+  if (output === 'float32') return activation;
+  if (output === 'bits' || outputActivation(activation).nonlinearity) return 'none';
+  return output === 'int32' && activation !== 'none' ? 'relu' : activation;
+}
+
+/** A scale under which normal weights and uniform codes give outputs some `spread` codes away from the zero point. */
+function outputOption({ output, quantization, zeroPoint, spread }: DtypeSpec, K: number): OutputOption {
+  if (output !== 'uint8' && output !== 'int8') return output;
+  return { dtype: output, scale: (quantization!.scale * 74 * Math.sqrt(K)) / spread!, zeroPoint };
+}
+
+function makeInput(
+  random: Random,
+  [pixels, channels]: [number, number],
+  kind: Activations,
+  samples: number,
+  dtype: DtypeSpec['input'],
+): TensorData {
+  const length = pixels * channels;
+  if (dtype === 'float32') return makeActivations(random, length, kind, samples);
+  if (dtype === 'bits') {
+    return packBits(
+      Array.from({ length }, () => random.integer(0, 1)),
+      pixels,
+      channels,
+    );
+  }
+  const [min, max] = dtype === 'uint8' ? [0, 255] : [-128, 127];
+  const code = () => (kind === 'extremes' ? [min, max][random.integer(0, 1)] : random.integer(min, max));
+  return dtype === 'uint8' ? Uint8Array.from({ length }, code) : Int8Array.from({ length }, code);
+}
+
+/** Zeros and ones [rows, cols] as words. */
+function packBits(bits: ArrayLike<number>, rows: number, cols: number): Uint32Array {
+  const words = Math.ceil(cols / 32);
+  const out = new Uint32Array(rows * words);
+  for (let i = 0; i < rows * cols; i++) {
+    const c = i % cols;
+    out[Math.floor(i / cols) * words + (c >>> 5)] |= bits[i] << (c & 31);
+  }
+  return out;
 }
 
 const pairProduct = (pair: Conv2dOptions['kernel']): number =>

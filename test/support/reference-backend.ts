@@ -1,6 +1,7 @@
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../../src/backend.js';
+import type { DataByDType, DType, TensorData } from '../../src/dtype.js';
 import { ThinferError } from '../../src/errors.js';
-import type { Weights } from '../../src/formats/format.js';
+import type { Bias, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
 import { referenceMatmul } from '../../src/formats/reference.js';
 import { computeWeightless } from '../../src/graph/reference.js';
@@ -14,7 +15,7 @@ interface ReferenceBuffer extends DeviceBuffer {
 
 interface ReferenceOperands extends Operands {
   readonly weights: Weights;
-  readonly bias: Float32Array | undefined;
+  readonly bias: Bias | undefined;
 }
 
 interface ReferenceKernel extends Kernel {
@@ -61,6 +62,8 @@ export class ReferenceBackend implements Backend {
   ran: string[] = [];
   /** When set, every submit fails as on a device that is gone. */
   lost = false;
+  /** What brings it back. */
+  recover?: () => Promise<boolean>;
   /** When set, buffers may not take more than this. */
   limitBytes = Number.POSITIVE_INFINITY;
 
@@ -108,19 +111,20 @@ export class ReferenceBackend implements Backend {
     this.#count(-owned.bytes);
   }
 
-  write(buffer: DeviceBuffer, data: Float32Array): void {
+  write(buffer: DeviceBuffer, data: TensorData): void {
     alive(buffer as ReferenceBuffer).set(data);
   }
 
-  async read(buffer: DeviceBuffer, length: number): Promise<Float32Array> {
-    return alive(buffer as ReferenceBuffer).slice(0, length);
+  /** Rows have no dtypes but f32. */
+  async read<D extends DType = 'float32'>(buffer: DeviceBuffer, length: number): Promise<DataByDType[D]> {
+    return alive(buffer as ReferenceBuffer).slice(0, length) as DataByDType[D];
   }
 
   layoutOf(variant: VariantBase): string {
     return `${variant.format}_reference`;
   }
 
-  pack(variant: VariantBase, _problem: Problem, weights: Weights, bias: Float32Array | undefined): Operands {
+  pack(variant: VariantBase, _problem: Problem, weights: Weights, bias: Bias | undefined): Operands {
     const bytes = formatOf(weights).bytes(weights) + (bias?.byteLength ?? 0);
     this.#count(bytes);
     this.packs++;
@@ -209,7 +213,7 @@ export function compute(
   problem: Problem,
   [a, b]: readonly Float32Array[],
   c: Float32Array,
-  operands?: { weights: Weights; bias?: Float32Array },
+  operands?: { weights: Weights; bias?: Bias },
 ): void {
   if (isMatmul(problem)) {
     c.set(referenceMatmul(operands!.weights, problem, part(a, inputSize(problem)), operands?.bias).y);
