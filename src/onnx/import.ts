@@ -25,7 +25,16 @@ import {
 import { evaluateIntegers, type IntegerConstant } from './integers.js';
 import type { Made, NewNode, NodeContext } from './operators/context.js';
 import { OPERATORS } from './operators/index.js';
-import { badModel, type OnnxTensor, readSparse, readTensor, toInteger, typeName, Unsupported } from './tensor.js';
+import {
+  badModel,
+  FLOATS,
+  type OnnxTensor,
+  readSparse,
+  readTensor,
+  toInteger,
+  typeName,
+  Unsupported,
+} from './tensor.js';
 
 const OLDEST_OPSET = 7;
 /** A model may ask for this many f32 elements for each of its bytes (sparse tensors, shared weights), and this many. */
@@ -35,7 +44,7 @@ const FREE_ELEMENTS = 1 << 24;
 /** Integers up to this are exact in f32, in which everything is computed. */
 const LARGEST_EXACT = 2 ** 24;
 
-/** Types of inputs that are not f32, and become it. */
+/** Types of inputs that are integers, and become f32. */
 const INTEGER_TYPES: readonly number[] = [
   TensorProto_DataType.INT32,
   TensorProto_DataType.INT64,
@@ -218,9 +227,9 @@ class Importer {
     if (name === '' || bound) badModel(place, 'a name that no other value has', JSON.stringify(name));
     const tensor = type?.value.case === 'tensorType' ? type.value.value : undefined;
     const isInteger = INTEGER_TYPES.includes(tensor?.elemType ?? 0);
-    if (!tensor?.shape || !(tensor.elemType === TensorProto_DataType.FLOAT || isInteger)) {
+    if (!tensor?.shape || !(FLOATS.includes(tensor.elemType) || isInteger)) {
       const got = tensor?.shape ? typeName(tensor.elemType) : 'no tensor with a shape';
-      this.#unsupported.push(`${place}: ${got} (only f32, int32, int64 and bool tensors with a shape)`);
+      this.#unsupported.push(`${place}: ${got} (only tensors of floats, int32, int64 and bool with a shape)`);
       this.#bindings.set(name, { kind: 'lost' });
       return;
     }

@@ -37,11 +37,23 @@ function readDims(dims: readonly bigint[], place: string): { dims: number[]; cou
   return { dims: sizes, count };
 }
 
+const { FLOAT, FLOAT16, BFLOAT16, DOUBLE, BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16 } = TensorProto_DataType;
+
+/** Types that become f32. */
+export const FLOATS: readonly TensorProto_DataType[] = [FLOAT, FLOAT16, BFLOAT16, DOUBLE];
+
 const ELEMENT_BYTES: Partial<Record<TensorProto_DataType, number>> = {
-  [TensorProto_DataType.FLOAT]: 4,
-  [TensorProto_DataType.INT32]: 4,
-  [TensorProto_DataType.INT64]: 8,
-  [TensorProto_DataType.BOOL]: 1,
+  [FLOAT]: 4,
+  [FLOAT16]: 2,
+  [BFLOAT16]: 2,
+  [DOUBLE]: 8,
+  [BOOL]: 1,
+  [INT8]: 1,
+  [INT16]: 2,
+  [INT32]: 4,
+  [INT64]: 8,
+  [UINT8]: 1,
+  [UINT16]: 2,
 };
 
 export function typeName(type: number): string {
@@ -50,14 +62,38 @@ export function typeName(type: number): string {
 
 /** The list field in which a tensor of this type has its elements when they are not in raw_data. */
 function listOf(tensor: TensorProto): ArrayLike<number | bigint> {
-  if (tensor.dataType === TensorProto_DataType.FLOAT) return tensor.floatData;
-  return tensor.dataType === TensorProto_DataType.INT64 ? tensor.int64Data : tensor.int32Data;
+  switch (tensor.dataType as TensorProto_DataType) {
+    case FLOAT:
+      return tensor.floatData;
+    case DOUBLE:
+      return tensor.doubleData;
+    case INT64:
+      return tensor.int64Data;
+    default:
+      return tensor.int32Data;
+  }
+}
+
+/** A number of 16 bits, 5 of them exponent, by its bits. */
+function fromF16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+}
+
+/** Elements of the types of floats as f32; those of 16 bits come as their bits. */
+function toFloats(type: TensorProto_DataType, elements: ArrayLike<number>): Float32Array {
+  if (type === FLOAT16) return Float32Array.from(elements, fromF16);
+  if (type !== BFLOAT16) return Float32Array.from(elements);
+  return new Float32Array(Uint32Array.from(elements, (bits) => bits << 16).buffer);
 }
 
 /**
  * The tensor's elements, after its dimensions were checked against the bytes that are there.
- * @throws ThinferError `bad-model`; Unsupported for other types than FLOAT, INT32, INT64 and BOOL, and for data in
- * other files
+ * @throws ThinferError `bad-model`; Unsupported for other types than floats, integers and truth values, and for data
+ * in other files
  */
 export function readTensor(tensor: TensorProto, place: string, claim: Claim): OnnxTensor {
   const { dims, count } = readDims(tensor.dims, place);
@@ -78,13 +114,16 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   }
   claim(count, place);
   const fromRaw = raw.length > 0 || count === 0;
-  if (type === TensorProto_DataType.FLOAT) {
-    const data = fromRaw ? new Float32Array(copyOf(raw)) : Float32Array.from(tensor.floatData);
-    return { kind: 'floats', dims, data };
+  if (FLOATS.includes(type)) {
+    return {
+      kind: 'floats',
+      dims,
+      data: toFloats(type, (fromRaw ? rawElements(raw, type) : list) as ArrayLike<number>),
+    };
   }
-  const elements = fromRaw ? rawIntegers(raw, type) : Array.from(list);
+  const elements: ArrayLike<number | bigint> = fromRaw ? rawElements(raw, type) : list;
   const limit = Number.MAX_SAFE_INTEGER;
-  const data = elements.map((element, i) => toInteger(BigInt(element), `${place}[${i}]`, -limit, limit));
+  const data = Array.from(elements, (element, i) => toInteger(BigInt(element), `${place}[${i}]`, -limit, limit));
   return { kind: 'integers', dims, data };
 }
 
@@ -93,12 +132,24 @@ function copyOf(raw: Uint8Array): ArrayBuffer {
   return new Uint8Array(raw).buffer;
 }
 
-function rawIntegers(raw: Uint8Array, type: TensorProto_DataType): (number | bigint)[] {
-  if (type === TensorProto_DataType.BOOL) return Array.from(raw);
+function rawElements(raw: Uint8Array, type: TensorProto_DataType): ArrayLike<number> | ArrayLike<bigint> {
   const buffer = copyOf(raw);
-  return type === TensorProto_DataType.INT64
-    ? Array.from(new BigInt64Array(buffer))
-    : Array.from(new Int32Array(buffer));
+  switch (type) {
+    case FLOAT:
+      return new Float32Array(buffer);
+    case DOUBLE:
+      return new Float64Array(buffer);
+    case INT8:
+      return new Int8Array(buffer);
+    case INT16:
+      return new Int16Array(buffer);
+    case INT32:
+      return new Int32Array(buffer);
+    case INT64:
+      return new BigInt64Array(buffer);
+    default:
+      return (ELEMENT_BYTES[type] ?? 1) === 2 ? new Uint16Array(buffer) : new Uint8Array(buffer);
+  }
 }
 
 /** f32 values with their zeros left out, written in. */
