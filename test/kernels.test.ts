@@ -343,7 +343,6 @@ function testBackend(title: string, backend: Backend): void {
 
 const decode = (base64: string) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 const modules: [title: string, options: WasmOptions][] = [
-  ['wasm, probed', { threads: 1 }],
   ['wasm, 3 threads', { threads: 3, url: wasmUrl }],
   ['wasm B', { module: 'B', threads: 1 }],
   ['wasm C', { module: 'C', threads: 1 }],

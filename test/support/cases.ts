@@ -832,6 +832,9 @@ function unaryBound({ nonlinearity, clamp }: ActivationProblem, x: number, y: nu
   return 16 * EPSILON * Math.max(nonlinearity === 'reciprocal' ? 0 : 1, Math.abs(y));
 }
 
+/** What a result takes with it when it is flushed to zero, as GPUs may do below the smallest normal number. */
+const FLUSHED = 2 ** -126;
+
 function otherSpecs(): WeightlessSpec[] {
   const specs: WeightlessSpec[] = [];
   const everything: [number, number] = [-Infinity, Infinity];
@@ -856,7 +859,7 @@ function otherSpecs(): WeightlessSpec[] {
             x.set(x.map((value) => value || 1));
           }
           const expected = referenceActivation(problem, x).map(Math.fround);
-          return { problem, inputs: [x], expected, bound: (i) => unaryBound(problem, x[i], expected[i]) };
+          return { problem, inputs: [x], expected, bound: (i) => unaryBound(problem, x[i], expected[i]) + FLUSHED };
         },
       });
     }

@@ -28,7 +28,7 @@ export const PASSES: readonly { name: string; run: GraphPass }[] = [
   { name: 'transposeToReshape', run: transposeToReshape },
 ];
 
-/** Runs all passes. The result has NHWC images only and no batchNorm: what the executor runs. */
+/** Runs all passes. The result has NHWC images only and no batchNorm: what a model runs. */
 export function optimize(graph: Graph): Graph {
   return PASSES.reduce((current, pass) => pass.run(current), graph);
 }

@@ -8,11 +8,11 @@
  * up: the others take its share.
  */
 export const STATE = 0;
-/** Chunks of this stage that are done. */
+/** The stage's number, and in the lower 12 bits its chunks that are done. */
 export const DONE = 16;
 /** Threads in Atomics.wait. */
 export const SLEEPERS = 32;
-/** Not 0 when a kernel threw during this stage. */
+/** Number of the last stage in which a kernel threw, plus 1. */
 export const FAILED = 48;
 /** Parameters of the stage, written before STATE is. */
 export const EXPORT = 64;
@@ -33,6 +33,9 @@ export const CHUNK_MASK = (1 << CHUNK_BITS) - 1;
 
 /** STATE of a stage with `chunks` to take. Stages are counted modulo 2^20. */
 export const stateOf = (stage: number, chunks: number): number => (stage << CHUNK_BITS) | chunks;
+
+/** The number of the stage in a word that `stateOf` made. */
+export const stageOf = (state: number): number => state >>> CHUNK_BITS;
 
 type Kernel = (job: number, begin: number, end: number, scratch: number) => void;
 
@@ -81,12 +84,20 @@ export function work(words: Int32Array, kernels: readonly Kernel[], thread: numb
   try {
     kernel(job, Math.floor((chunk * tiles) / chunks), Math.floor(((chunk + 1) * tiles) / chunks), scratch);
   } catch (error) {
-    Atomics.store(words, FAILED, 1);
+    Atomics.store(words, FAILED, stageOf(state) + 1);
     throw error;
   } finally {
-    Atomics.add(words, DONE, 1);
+    finish(words, stageOf(state));
   }
   return true;
+}
+
+/** Counts a chunk of a stage as done, unless the stage was given up: a thread may come back from far away. */
+function finish(words: Int32Array, stage: number): void {
+  for (;;) {
+    const done = Atomics.load(words, DONE);
+    if (stageOf(done) !== stage || Atomics.compareExchange(words, DONE, done, done + 1) === done) return;
+  }
 }
 
 /** A hint to the core that this thread spins, where the engine has one. */

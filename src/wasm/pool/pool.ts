@@ -41,7 +41,8 @@ interface Thread {
   onEnd(listener: (why: string) => void): void;
   /** Lets the program end while the thread is idle. */
   unref(): void;
-  terminate(): void;
+  /** Resolves when it has stopped, where that can be known. */
+  terminate(): Promise<unknown> | undefined;
 }
 
 async function startNodeThread(url: string | undefined): Promise<Thread> {
@@ -56,7 +57,7 @@ async function startNodeThread(url: string | undefined): Promise<Thread> {
       worker.once('exit', (code) => listener(`exit code ${code}`));
     },
     unref: () => worker.unref(),
-    terminate: () => void worker.terminate(),
+    terminate: () => worker.terminate(),
   };
 }
 
@@ -75,7 +76,10 @@ async function startWebThread(url: string | undefined): Promise<Thread> {
       worker.onerror = (event) => listener(event.message || 'the worker did not start');
     },
     unref: () => {},
-    terminate: () => worker.terminate(),
+    terminate: () => {
+      worker.terminate();
+      return undefined;
+    },
   };
 }
 
@@ -87,6 +91,8 @@ interface Member {
   readonly index: number;
   /** Why it is no more. */
   ended: string | undefined;
+  /** Why it was given up: it is about to end. */
+  dropped: string | undefined;
 }
 
 /** True in pages that are cross-origin isolated, and in Node. */
@@ -148,7 +154,7 @@ export class Pool {
   }
 
   async #join(thread: Thread, index: number, start: Start): Promise<void> {
-    const member: Member = { thread, index, ended: undefined };
+    const member: Member = { thread, index, ended: undefined, dropped: undefined };
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
@@ -158,13 +164,13 @@ export class Pool {
           else this.#thrown = message.failed;
         });
         thread.onEnd((why) => {
-          member.ended ??= why;
+          member.ended ??= member.dropped ?? why;
           reject(new Error(why));
         });
         thread.post(start);
       });
     } catch (error) {
-      thread.terminate();
+      void thread.terminate();
       throw error;
     } finally {
       clearTimeout(timer);
@@ -209,9 +215,8 @@ export class Pool {
     words[CHUNKS] = chunks;
     words[SCRATCH] = scratch;
     words[SCRATCH_STRIDE] = stride;
-    Atomics.store(words, DONE, 0);
-    Atomics.store(words, FAILED, 0);
     this.#stage = (this.#stage + 1) & 0xfffff;
+    Atomics.store(words, DONE, stateOf(this.#stage, 0));
     Atomics.store(words, STATE, stateOf(this.#stage, chunks));
     if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, STATE);
     let thrown: unknown;
@@ -223,27 +228,32 @@ export class Pool {
       }
     }
     const finished = this.#spin(chunks) ? undefined : this.#wait(chunks);
-    if (!finished && thrown === undefined && Atomics.load(words, FAILED) === 0) return undefined;
+    if (!finished && thrown === undefined && !this.#failed()) return undefined;
     return this.#settle(finished, thrown);
   }
 
   /** True when all chunks are done before patience ends. */
   #spin(chunks: number): boolean {
     const words = this.#words;
+    const all = stateOf(this.#stage, chunks);
     const until = performance.now() + SPIN_MS;
     do {
       for (let i = 0; i < 1000; i++) {
-        if (Atomics.load(words, DONE) === chunks) return true;
+        if (Atomics.load(words, DONE) === all) return true;
         pause();
       }
     } while (performance.now() < until);
     return false;
   }
 
+  #failed(): boolean {
+    return Atomics.load(this.#words, FAILED) === this.#stage + 1;
+  }
+
   async #settle(finished: Promise<void> | undefined, thrown: unknown): Promise<void> {
     await finished;
     if (thrown !== undefined) throw thrown;
-    if (Atomics.load(this.#words, FAILED) === 0) return;
+    if (!this.#failed()) return;
     for (const until = performance.now() + MESSAGE_MS; this.#thrown === '' && performance.now() < until; ) await nap();
     const got = this.#thrown || 'one that threw';
     this.#thrown = '';
@@ -258,10 +268,11 @@ export class Pool {
 
   async #wait(chunks: number): Promise<void> {
     const words = this.#words;
+    const all = stateOf(this.#stage, chunks);
     const holds = ({ index }: Member) => Atomics.load(words, holdingOf(index)) !== 0;
     const deadline = performance.now() + this.#stallMs;
     for (;;) {
-      if (Atomics.load(words, DONE) === chunks) return;
+      if (Atomics.load(words, DONE) === all) return;
       if (performance.now() > deadline) for (const member of this.#members) if (holds(member)) this.#drop(member);
       const holders = this.#members.filter(holds);
       const dead = holders.find(({ ended }) => ended !== undefined);
@@ -281,15 +292,19 @@ export class Pool {
   }
 
   #drop(member: Member): void {
-    member.thread.terminate();
-    member.ended ??= `not done with its part after ${this.#stallMs} ms`;
+    if (member.dropped) return;
+    member.dropped = `not done with its part after ${this.#stallMs} ms`;
+    // Node tells when the thread has stopped; browsers stop it soon.
+    void Promise.resolve(member.thread.terminate()).then(() => {
+      member.ended ??= member.dropped;
+    });
   }
 
   /** Ends the workers. */
   free(): void {
     for (const member of this.#members) {
       member.ended ??= 'freed';
-      member.thread.terminate();
+      void member.thread.terminate();
     }
   }
 }
