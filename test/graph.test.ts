@@ -479,6 +479,17 @@ passes('sinkTransposes passes concatenations, slices, borders, resampling and re
   checkPass(net, chain, 'transpose conv2d pad slice resample resample activation reduce transpose');
 });
 
+passes('sinkTransposes passes a concatenation with a number repeated', () => {
+  const net = new Net([2, 3, 6, 5]).conv(4);
+  const before = net.last;
+  net.last = net.numbers([0.5], []);
+  net.op('Expand', [net.ints([2, 30, 6, 5])]);
+  const border = net.last;
+  net.last = before;
+  net.op('Concat', [border], { axis: 1 });
+  checkPass(net, (graph) => sinkTransposes(toNhwc(graph)), 'transpose conv2d expand concat transpose');
+});
+
 passes('fuseTransposes lets products read through transposes', () => {
   const net = new Net(['N', 5, 2, 7]);
   net.op('Transpose', [], { perm: [0, 2, 1, 3] });

@@ -13,8 +13,17 @@ fn nonlinearity(x: f32) -> f32 {
     case 15u: { return floor(x); }
     case 16u: { return ceil(x); }
     case 17u: { return round(x); }
-    default: { return sign(x); }
+    case 18u: { return sign(x); }
+    // Not every GPU is exact far from 0.
+    case 19u: { return sin(turn(x)); }
+    default: { return cos(turn(x)); }
   }
+}
+
+/// x less whole turns, 2 pi in two parts.
+fn turn(x: f32) -> f32 {
+  let n = round(x * 0.15915494);
+  return (x - n * 6.28125) - n * 1.93530718e-3;
 }
 
 /// Abramowitz and Stegun 1964, 7.1.26.

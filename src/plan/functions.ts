@@ -22,6 +22,8 @@ export const UNARY_FUNCTIONS: Readonly<Record<UnaryFunction, (x: number) => numb
   ceil: Math.ceil,
   round: roundHalfToEven,
   sign: Math.sign,
+  sin: Math.sin,
+  cos: Math.cos,
 };
 
 /** The functions of two numbers in f64. */

@@ -31,6 +31,8 @@ export const UNARY = [
   'ceil',
   'round',
   'sign',
+  'sin',
+  'cos',
 ] as const;
 export type UnaryFunction = (typeof UNARY)[number];
 

@@ -826,6 +826,8 @@ function unaryBound({ nonlinearity, clamp }: ActivationProblem, x: number, y: nu
   if (nonlinearity === undefined) return 0;
   if (['abs', 'floor', 'ceil', 'round', 'sign'].includes(nonlinearity)) return 0;
   if (nonlinearity === 'exp') return (8 + 2 * Math.abs(x)) * EPSILON * y + 2 ** -126;
+  // WGSL's sine is 2^-11 off.
+  if (nonlinearity === 'sin' || nonlinearity === 'cos') return 2 ** -11 + EPSILON * Math.abs(x);
   if ((NONLINEARITIES as readonly string[]).includes(nonlinearity)) {
     return activationBound({ nonlinearity: 'tanh', clamp }, Math.abs(x), 0);
   }
@@ -853,6 +855,8 @@ function otherSpecs(): WeightlessSpec[] {
           const problem: ActivationProblem = { op: 'activation', size, ...activation };
           const x = normals(createRandom(size), size, 3);
           x.set([-100, 100, 0, -0, 1e-30, -20, 20, -6, 6, 3e38, -3e38].slice(0, size));
+          const turns = activation.nonlinearity === 'sin' || activation.nonlinearity === 'cos';
+          if (turns) x.set(x.map((value) => Math.max(Math.min(value, 1000), -1000)));
           if (activation.nonlinearity === 'exp') x.set(x.map((value) => Math.min(value, 80)));
           if (activation.nonlinearity === 'log' || activation.nonlinearity === 'sqrt') x.set(x.map(Math.abs));
           if (activation.nonlinearity === 'log' || activation.nonlinearity === 'reciprocal') {

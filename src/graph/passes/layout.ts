@@ -140,13 +140,23 @@ function sinkOther(node: Node, rewriter: Rewriter): Moved | undefined {
   return { node: { ...permuted, inputs: inputs as ValueId[] }, by: from };
 }
 
-/** What a value is a transpose of, constants too. */
+/** What a value is a transpose of: of a constant another one, and of one number everywhere the same in another shape. */
 function beforeTranspose(id: ValueId, perm: readonly number[], rewriter: Rewriter): ValueId | undefined {
-  const transpose = transposeInto(rewriter, id);
-  if (transpose && same(transpose.perm, perm)) return transpose.inputs[0];
+  const from = rewriter.producer(id);
+  if (from?.op === 'transpose' && same(from.perm, perm)) return from.inputs[0];
+  const inverse = inversePermutation(perm);
+  const name = `${rewriter.name(id)}.transposed`;
+  const number = from?.op === 'expand' ? rewriter.constantOf(from.inputs[0]) : undefined;
+  const shape = rewriter.shape(id);
+  if (from?.op === 'expand' && number?.data.length === 1 && shape.length === perm.length) {
+    const scalar = rewriter.constant(name, { dims: [], data: number.data });
+    const output = rewriter.value(name);
+    rewriter.emit({ ...from, inputs: [scalar], output, target: inverse.map((axis) => shape[axis]) });
+    return output;
+  }
   const constant = rewriter.constantOf(id);
   return constant && constant.dims.length === perm.length
-    ? rewriter.constant(`${rewriter.name(id)}.transposed`, transposeConstant(constant, inversePermutation(perm)))
+    ? rewriter.constant(name, transposeConstant(constant, inverse))
     : undefined;
 }
 

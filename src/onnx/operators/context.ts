@@ -143,3 +143,22 @@ export function sizeOf(c: NodeContext, value: ValueId, axis: number): number {
     throw new Unsupported(`dimension ${axis} of ${formatShape(c.shape(value))} that is open`);
   return dim;
 }
+
+const TO_NHWC = [0, 2, 3, 1];
+const TO_NCHW = [0, 3, 1, 2];
+
+/**
+ * An image rearranged where its channels come last, as convolutions have it: passes cancel the transposes against theirs.
+ * @param split NHWC, with dimensions split; @param joined the result's NHWC
+ */
+export function rearrange(
+  c: NodeContext,
+  image: ValueId,
+  split: readonly ReshapeDim[],
+  perm: readonly number[],
+  joined: readonly ReshapeDim[],
+): ValueId {
+  const nhwc = c.emit({ op: 'transpose', inputs: [image], perm: TO_NHWC });
+  const moved = c.emit({ op: 'transpose', inputs: [reshape(c, nhwc, split)], perm });
+  return c.emit({ op: 'transpose', inputs: [reshape(c, moved, joined)], perm: TO_NCHW });
+}

@@ -1,17 +1,7 @@
-import { type Constant, type Cut, NO_CLAMP, transposeConstant, type ValueId } from '../../graph/ir.js';
+import { type Constant, type Cut, NO_CLAMP, type ReshapeDim, transposeConstant, type ValueId } from '../../graph/ir.js';
 import type { WindowOptions } from '../../layers/geometry.js';
 import { Unsupported } from '../tensor.js';
-import {
-  axisOf,
-  keepDims,
-  type NodeContext,
-  type Operator,
-  range,
-  reshape,
-  sizeOf,
-  squeeze,
-  unsqueeze,
-} from './context.js';
+import { axisOf, type NodeContext, type Operator, range, rearrange, sizeOf, squeeze, unsqueeze } from './context.js';
 import { binary } from './elementwise.js';
 
 const MAX_SIZE = 1 << 16;
@@ -280,10 +270,10 @@ function readConvTranspose(c: NodeContext): ValueId {
     });
     let result = product;
     if (v.s * h.s > 1) {
-      const [batch, , height, width] = keepDims(c.shape(product));
-      const split = reshape(c, product, [batch, groups, v.s, h.s, groupOutputs, height, width]);
-      const moved = c.emit({ op: 'transpose', inputs: [split], perm: [0, 1, 4, 5, 2, 6, 3] });
-      result = reshape(c, moved, [batch, outputs, { axes: [3, 4] }, { axes: [5, 6] }]);
+      const axis = (i: number): ReshapeDim => ({ axes: [i] });
+      const split = [axis(0), axis(1), axis(2), groups, v.s, h.s, groupOutputs];
+      const joined = [axis(0), { axes: [1, 2] }, { axes: [3, 4] }, outputs];
+      result = rearrange(c, product, split, [0, 1, 4, 2, 5, 3, 6], joined);
     }
     const cuts = plans.map(({ begin, past }, side): Cut => {
       return { axis: side + 2, start: begin, end: past === 0 ? Number.MAX_SAFE_INTEGER : past, step: 1 };

@@ -5,11 +5,11 @@ import { type OnnxTensor, Unsupported } from '../tensor.js';
 import {
   axesOf,
   axisOf,
-  keepDims,
   type NodeContext,
   normalizeAxes,
   type Operator,
   range,
+  rearrange,
   reshape,
   reshapeTo,
   sizeOf,
@@ -298,39 +298,32 @@ function readPad(c: NodeContext): ValueId {
   return c.emit({ ...node, inputs: [input, value] });
 }
 
-/** [batch, channels, height, width] of an image whose sizes but the batch are known. */
-function imageOf(c: NodeContext): { input: ValueId; batch: ReshapeDim; sizes: [number, number, number] } {
-  const input = c.value(0);
-  const shape = c.shape(input);
-  if (shape.length !== 4) c.bad('input', '4 dimensions', String(shape.length));
-  const [batch] = keepDims(shape, [0]);
-  return { input, batch, sizes: [sizeOf(c, input, 1), sizeOf(c, input, 2), sizeOf(c, input, 3)] };
-}
-
 function readDepthToSpace(c: NodeContext): ValueId {
-  const { input, batch, sizes } = imageOf(c);
-  const [channels, height, width] = sizes;
-  const block = c.attributes.int('blocksize', 1, 1, MAX_SIZE);
+  const input = c.value(0);
+  if (c.shape(input).length !== 4) c.bad('input', '4 dimensions', String(c.shape(input).length));
+  const channels = sizeOf(c, input, 1);
+  const block = c.attributes.int('blocksize', 1, 1, MAX_RESIZED);
   const mode = c.attributes.string('mode', 'DCR');
   if (mode !== 'DCR' && mode !== 'CRD') c.bad('mode', 'DCR or CRD', JSON.stringify(mode));
   const depth = channels / block ** 2;
   if (!Number.isInteger(depth)) c.bad('blocksize', `a block whose size divides ${channels}`, String(block));
-  const order = mode === 'DCR' ? [block, block, depth] : [depth, block, block];
-  const split = reshape(c, input, [batch, ...order, height, width]);
-  const perm = mode === 'DCR' ? [0, 3, 4, 1, 5, 2] : [0, 1, 4, 2, 5, 3];
-  const moved = c.emit({ op: 'transpose', inputs: [split], perm });
-  return reshape(c, moved, [batch, depth, height * block, width * block]);
+  const pixel = [0, 1, 2].map((axis): ReshapeDim => ({ axes: [axis] }));
+  const split = [...pixel, ...(mode === 'DCR' ? [block, block, depth] : [depth, block, block])];
+  const perm = mode === 'DCR' ? [0, 1, 3, 2, 4, 5] : [0, 1, 4, 2, 5, 3];
+  return rearrange(c, input, split, perm, [pixel[0], { axes: [1, 2] }, { axes: [3, 4] }, depth]);
 }
 
 function readSpaceToDepth(c: NodeContext): ValueId {
-  const { input, batch, sizes } = imageOf(c);
-  const [channels, height, width] = sizes;
-  const block = c.attributes.int('blocksize', 1, 1, MAX_SIZE);
+  const input = c.value(0);
+  if (c.shape(input).length !== 4) c.bad('input', '4 dimensions', String(c.shape(input).length));
+  const [channels, height, width] = [1, 2, 3].map((axis) => sizeOf(c, input, axis));
+  const block = c.attributes.int('blocksize', 1, 1, MAX_RESIZED);
   if (height % block !== 0 || width % block !== 0)
     c.bad('blocksize', `a divisor of ${height} and ${width}`, String(block));
-  const split = reshape(c, input, [batch, channels, height / block, block, width / block, block]);
-  const moved = c.emit({ op: 'transpose', inputs: [split], perm: [0, 3, 5, 1, 2, 4] });
-  return reshape(c, moved, [batch, channels * block ** 2, height / block, width / block]);
+  const batch: ReshapeDim = { axes: [0] };
+  const split = [batch, height / block, block, width / block, block, channels];
+  const joined = [batch, height / block, width / block, channels * block ** 2];
+  return rearrange(c, input, split, [0, 1, 3, 2, 4, 5], joined);
 }
 
 const COORDINATES: readonly string[] = [
