@@ -41,7 +41,14 @@ const codes = (entries: 16 | 256, S: number, unit: number): WasmLayout<CsrCodebo
 
 const rows = (entries: 16 | 256) => {
   const name = `csrCodebook${entries}`;
-  const make = (kernel: string, S: number, unit: number, share: number, rowCost: number) =>
+  const make = (
+    kernel: string,
+    S: number,
+    unit: number,
+    share: number,
+    rowCost: number,
+    requires?: readonly string[],
+  ) =>
     sparseRow({
       format: 'csrCodebook',
       name: `${name}_${kernel}`,
@@ -50,10 +57,11 @@ const rows = (entries: 16 | 256) => {
       layout: codes(entries, S, unit),
       wordBytes: wordBytes(S, entries),
       share,
+      requires,
       rowCost,
     });
   return [
-    make('spmm_32x1', 32, 2, 0.78, 90),
+    make('spmm_32x1', 32, 2, 0.78, 90, ['relaxed-simd']),
     make('spmm_16x1', 16, 2, 0.72, 110),
     make('spmm_4x1', 4, 4, 0.28, 80),
     make('gemv_1x1', 1, entries === 16 ? 8 : 4, entries === 16 ? 0.11 : 0.075, 60),

@@ -68,7 +68,19 @@ export function sumRows16(job: MatmulJob, strip: usize, block: u32, sums: usize,
     const end = offset + load<u16>(record, 2);
     let c0 = v128.load(to, 0), c1 = v128.load(to, 16), c2 = v128.load(to, 32), c3 = v128.load(to, 48);
     let d0 = f32x4.splat(0), d1 = d0, d2 = d0, d3 = d0;
-    do {
+    // Where products have registers of their own, those of two entries would not fit beside their sums.
+    while (MODULE == 2 && offset < end) {
+      const word: usize = load<u16>(offset);
+      const w = v128.load32_splat(kind == Weight.Value ? weights : centroidAt(word, weights, table, kind));
+      const x = strip + offsetOf(word, 16, kind);
+      c0 = madd(w, v128.load(x, 0), c0);
+      c1 = madd(w, v128.load(x, 16), c1);
+      c2 = madd(w, v128.load(x, 32), c2);
+      c3 = madd(w, v128.load(x, 48), c3);
+      offset += 2;
+      weights += weightBytes(kind);
+    }
+    while (MODULE != 2 && offset < end) {
       const word0: usize = load<u16>(offset, 0), word1: usize = load<u16>(offset, 2);
       let w0: v128, w1: v128;
       if (kind == Weight.Value) {
@@ -92,7 +104,7 @@ export function sumRows16(job: MatmulJob, strip: usize, block: u32, sums: usize,
       d3 = madd(w1, v128.load(x, 48), d3);
       offset += 4;
       weights += 2 * weightBytes(kind);
-    } while (offset < end);
+    }
     v128.store(to, f32x4.add(c0, d0), 0);
     v128.store(to, f32x4.add(c1, d1), 16);
     v128.store(to, f32x4.add(c2, d2), 32);
