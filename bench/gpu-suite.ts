@@ -1,9 +1,8 @@
-// Every row of the WebGPU table on the GPU of this machine, in Node through Dawn, by the GPU's own
-// clock. Run in the folder that holds bench/. Beside it, in the same run: tfjs-backend-webgpu on the same Dawn, and what CUDA's libraries reach.
+// Every row of the WebGPU table on the GPU of this machine, in Node through Dawn, by the GPU's own clock. Run in the
+// folder that holds bench/. Beside it, in the same run: tfjs-backend-webgpu on the same Dawn, and what CUDA's libraries
+// reach.
 
 import { execFile } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { defineCommand, runMain } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
@@ -17,6 +16,7 @@ import { check, expectedOf } from './check.js';
 import { outputSize, problemOf, runnable } from './ours.js';
 import { median } from './race.js';
 import { densitiesOf, hasRows, packed, pruned, RECIPES, recipesFor, rounded, uniform } from './recipes.js';
+import { slug, writeResults } from './results.js';
 import { expandShapes, inputSize, parseShape, SHAPES, type Shape, weightShape } from './shapes.js';
 
 /** Sizes that fill a large GPU, and rows of decoding. */
@@ -221,12 +221,6 @@ function print(shape: string, rows: readonly GpuRow[], peers: readonly PeerRow[]
   console.log(`\n${pc.bold(shape)}\n${table.toString()}`);
 }
 
-const slug = (text: string): string =>
-  text
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '');
-
 const main = defineCommand({
   meta: { name: 'bench:gpu', description: 'Time every WebGPU kernel on the GPU of this machine.' },
   args: {
@@ -279,9 +273,7 @@ const main = defineCommand({
     const file = args.json ?? (args.quick ? undefined : `bench/results/${slug(device.label)}.json`);
     if (file) {
       const machine = { gpu: device.label, features: [...device.features], limits: device.limits };
-      const short = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
-      mkdirSync(dirname(file), { recursive: true });
-      writeFileSync(file, `${JSON.stringify({ machine, rows, peers, notes }, short, 1)}\n`);
+      writeResults(file, { machine, rows, peers, notes });
       console.log(`${rows.length} rows in ${file}`);
     }
     // Dawn's threads keep a process alive.

@@ -1,7 +1,7 @@
 // npm run bench: our kernels and three other runtimes in one page of a headless browser. See docs/bench.md.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { dirname, join, relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { defineCommand, runMain } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
 import { build } from 'esbuild';
@@ -14,6 +14,7 @@ import { buildWasm } from '../scripts/wasm.js';
 import { type OpenPage, openPage, PageDied } from './driver.js';
 import { installPeers } from './install.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
+import { slug, writeResults } from './results.js';
 import { rowsOf, shapeTable } from './rows.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
 import type { PageFacts, PageOptions, PeerName, Row, ShapeTimings } from './types.js';
@@ -160,13 +161,6 @@ function wrong(option: string, expected: string, got: string): never {
 
 const threadText = (count: number): string => `${count} thread${count > 1 ? 's' : ''}`;
 
-const slug = (text: string): string =>
-  text
-    .toLowerCase()
-    .replace(/\((r|tm)\)/g, '')
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '');
-
 const main = defineCommand({
   meta: {
     name: 'bench',
@@ -289,9 +283,7 @@ const main = defineCommand({
     const peerRows = outcomes.flatMap(({ facts, timings }) =>
       timings.flatMap(({ shape, peers }) => peers.map((peer) => ({ shape, threads: facts.threads, ...peer }))),
     );
-    mkdirSync(dirname(file), { recursive: true });
-    const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
-    writeFileSync(file, `${JSON.stringify({ machine, rows, peers: peerRows, notes }, rounded, 1)}\n`);
+    writeResults(file, { machine, rows, peers: peerRows, notes });
     console.log(`${rows.length} rows in ${relative(process.cwd(), file)}`);
   },
 });

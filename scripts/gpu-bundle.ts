@@ -19,7 +19,7 @@ import { build } from 'esbuild';
 import { installPeers } from '../bench/install.js';
 import { buildAll } from './build.js';
 import { root } from './paths.js';
-import { plugins } from './plugins.js';
+import { standalone } from './plugins.js';
 
 const MOST_BYTES = 60 * 2 ** 20;
 
@@ -85,21 +85,7 @@ function pack(from: string, to: string): void {
 }
 
 async function bundle(entryPoints: { in: string; out: string }[], outdir: string): Promise<void> {
-  await build({
-    absWorkingDir: root,
-    entryPoints,
-    outdir,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    external: ['webgpu'],
-    // Packages written for require() ask for it.
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-    plugins,
-    logLevel: 'warning',
-  });
+  await build({ ...standalone, entryPoints, outdir, splitting: true });
 }
 
 function bytesIn(folder: string): number {

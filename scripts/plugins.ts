@@ -1,7 +1,7 @@
 // What esbuild needs to know about our sources; users of the built package need none of it.
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { root } from './paths.js';
 import { wasmFile } from './wasm.js';
 
@@ -98,3 +98,17 @@ export const workerScript: Plugin = {
 };
 
 export const plugins: Plugin[] = [wgslText, wasmBase64, workerScript];
+
+/** A bundle for Node that needs nothing installed beside it but Dawn. */
+export const standalone: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  external: ['webgpu'],
+  // Packages written for require() ask for it.
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  plugins,
+  logLevel: 'warning',
+};
