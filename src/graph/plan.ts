@@ -1,4 +1,5 @@
 import type { Backend, DeviceBuffer, Kernel, Operands } from '../backend.js';
+import { byteLength } from '../dtype.js';
 import { isMatmul, type Problem } from '../plan/problem.js';
 import { type Selection, select } from '../plan/select.js';
 import { product } from '../plan/strides.js';
@@ -7,6 +8,7 @@ import { type Graph, isLayer, type LayerNode, type Node, type ValueId } from './
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import type { ConcreteGraph } from './shapes.js';
 import { stepsOf } from './steps.js';
+import { asElements, elementType } from './types.js';
 
 /** What was predicted for one backend when the plan in use was made. */
 export interface PlacementReport {
@@ -114,7 +116,7 @@ export class Planner {
     let predictedMs = device.runMs;
     for (const node of nodes) {
       if (product(shapes.get(node.output)!) === 0) continue;
-      for (const { problem, inputs } of stepsOf(node, shapes)) {
+      for (const { problem, inputs } of stepsOf(node, shapes, (id) => elementType(this.#graph.values.get(id)!))) {
         const selection = select(problem, [{ device, variants }], { place: `node "${node.name}"` });
         predictedMs += selection.candidates.find((candidate) => candidate.chosen)!.predictedMs - device.runMs;
         steps.push({ node, problem, inputs, selection });
@@ -188,10 +190,11 @@ export class Planner {
       const constant = this.#graph.constants.get(root);
       if (!constant || buffers.has(root)) continue;
       const key = this.#key(backend, String(root));
-      const label = this.#graph.values.get(root)!.name;
+      const value = this.#graph.values.get(root)!;
       const upload = () => {
-        const buffer = backend.createBuffer(Math.max(constant.data.byteLength, 4), label);
-        backend.write(buffer, constant.data);
+        const data = asElements(elementType(value), constant.data);
+        const buffer = backend.createBuffer(Math.max(data.byteLength, 4), value.name);
+        backend.write(buffer, data);
         return buffer;
       };
       const buffer = this.#constants.acquire(key, upload, (unused) => backend.freeBuffer(unused));
@@ -208,7 +211,8 @@ export class Planner {
   /** When each tensor is needed: step i writes its output and reads its inputs. Inputs are written before step 0. */
   #lifetimes(steps: readonly Step[], shapes: ReadonlyMap<ValueId, readonly number[]>): Lifetime[] {
     const lifetimes = new Map<ValueId, Lifetime>();
-    const bytesOf = (id: ValueId) => Math.max(4 * product(shapes.get(id)!), 4);
+    const bytesOf = (id: ValueId) =>
+      Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
     const inputs = new Set(this.#graph.inputs.map(({ value }) => value));
     const read = (id: ValueId, step: number) => {
       const root = this.rootOf(id);
