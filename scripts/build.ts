@@ -29,6 +29,7 @@ export function externals(): string[] {
 const doors = [
   { in: 'src/index.ts', out: 'index' },
   { in: 'src/onnx/index.ts', out: 'onnx' },
+  { in: 'src/tflite/index.ts', out: 'tflite' },
   { in: 'src/safetensors/index.ts', out: 'safetensors' },
   { in: 'src/cli/index.ts', out: 'cli' },
 ].filter((door) => existsSync(join(root, door.in)));

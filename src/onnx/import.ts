@@ -1,5 +1,6 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
 import {
   type Constant,
   type Dim,
@@ -22,7 +23,6 @@ import {
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
-import { evaluateIntegers, type IntegerConstant } from './integers.js';
 import type { Made, NewNode, NodeContext } from './operators/context.js';
 import { OPERATORS } from './operators/index.js';
 import {
