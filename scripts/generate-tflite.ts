@@ -1,4 +1,5 @@
-// Generates src/tflite/generated/tflite_generated.ts from src/tflite/tflite.fbs: npx tsx scripts/generate-tflite.ts
+// Generates src/tflite/generated/tflite_generated.ts from src/tflite/tflite.fbs, and the same with objects that can be changed
+// and written for the tests: npx tsx scripts/generate-tflite.ts
 // Needs `flatc` on the PATH (Debian: flatbuffers-compiler).
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -6,14 +7,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-
-execFileSync('flatc', ['--ts', '--ts-flat-files', '-o', 'src/tflite/generated', 'src/tflite/tflite.fbs'], {
-  cwd: root,
-  stdio: 'inherit',
-});
-
-const file = join(root, 'src/tflite/generated/tflite_generated.ts');
 const schema = readFileSync(join(root, 'src/tflite/tflite.fbs'), 'utf8');
 // The compiler declares type parameters that it does not use.
 const head = `${schema.slice(0, schema.indexOf('\n\n'))}\n// @ts-nocheck\n`;
-writeFileSync(file, head + readFileSync(file, 'utf8'));
+
+function generate(folder: string, ...flags: string[]): void {
+  const args = ['--ts', '--ts-flat-files', ...flags, '-o', folder, 'src/tflite/tflite.fbs'];
+  execFileSync('flatc', args, { cwd: root, stdio: 'inherit' });
+  const file = join(root, folder, 'tflite_generated.ts');
+  writeFileSync(file, head + readFileSync(file, 'utf8'));
+}
+
+generate('src/tflite/generated');
+generate('test/support/generated', '--gen-object-api');

@@ -127,7 +127,7 @@ export function requireRank(c: OperatorContext, value: ValueId, rank: number): v
   if (shape.length !== rank) c.bad('input', `${rank} dimensions`, formatShape(shape));
 }
 
-const { NONE, RELU, RELU_N1_TO_1, RELU6, TANH } = ActivationFunctionType;
+const { NONE, RELU, RELU_N1_TO_1, RELU6 } = ActivationFunctionType;
 const { POSITIVE_INFINITY } = Number;
 
 const CLAMPS: Partial<Record<ActivationFunctionType, Clamp>> = {
@@ -137,16 +137,15 @@ const CLAMPS: Partial<Record<ActivationFunctionType, Clamp>> = {
   [RELU6]: [0, 6],
 };
 
-/** What a fused activation does, as a clamp, or undefined for tanh. */
-export function fusedClamp(type: ActivationFunctionType | undefined): Clamp | undefined {
-  const clamp = CLAMPS[type ?? NONE];
-  if (!clamp && type !== TANH) throw new Unsupported(`the fused activation ${ActivationFunctionType[type!] ?? type}`);
+/** What a fused activation does. TANH and SIGN_BIT are in the schema, but kernels leave them out without a word. */
+export function fusedClamp(type: ActivationFunctionType = NONE): Clamp {
+  const clamp = CLAMPS[type];
+  if (!clamp) throw new Unsupported(`the fused activation ${ActivationFunctionType[type] ?? type}`);
   return clamp;
 }
 
 /** Applies a fused activation. */
 export function activate(c: OperatorContext, value: ValueId, type: ActivationFunctionType | undefined): ValueId {
   const clamp = fusedClamp(type);
-  if (!clamp) return unary(c, 'tanh', value);
   return clamp === NO_CLAMP ? value : clampTo(c, value, clamp);
 }

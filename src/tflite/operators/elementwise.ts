@@ -1,4 +1,4 @@
-import { quantizeLinear } from '../../formats/activations.js';
+import { codeRange, quantizeLinear, roundHalfEven } from '../../formats/activations.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Clamp, ValueId } from '../../graph/ir.js';
 import { keepDims } from '../../graph/reshape.js';
@@ -43,11 +43,43 @@ export function lookup(
   to: Quantization,
   f: (x: number) => number,
 ): ValueId {
-  const table = Array.from({ length: 256 }, (_, byte) => {
-    const code = from.dtype === 'int8' ? (byte << 24) >> 24 : byte;
-    return quantizeLinear(Math.fround(f(realOf(code, from))), to);
-  });
+  return lookupCodes(c, input, from, to, (code) => quantizeLinear(Math.fround(f(realOf(code, from))), to));
+}
+
+function lookupCodes(
+  c: OperatorContext,
+  input: ValueId,
+  from: Quantization,
+  to: Quantization,
+  codeOf: (code: number) => number,
+): ValueId {
+  const table = Array.from({ length: 256 }, (_, byte) => codeOf(from.dtype === 'int8' ? (byte << 24) >> 24 : byte));
   return c.emit({ op: 'lookup', inputs: [input], from: from.dtype, to: to.dtype, table });
+}
+
+/** Factors that XNNPACK has fixed-point kernels for. */
+const FIXED_POINT: readonly [number, number] = [2 ** -8, 2 ** 7];
+
+/**
+ * Codes times a factor, above and below the zero point, as XNNPACK's integer kernels for leaky ReLU and requantisation
+ * compute them: factors with 8 bits of fraction, products rounded half up
+ * (XNNPACK src/microparams-init.c, xnn_init_qs8_lrelu_scalar_params and xnn_init_qs8_cvt_scalar_params).
+ */
+function scaledCodes(c: OperatorContext, slope: number): ValueId | undefined {
+  const [from, to] = [c.codesOf(c.tensor(0)), c.codesOf(c.output())];
+  if (!from || !to) return undefined;
+  const positive = Math.fround(Math.fround(from.scale) / Math.fround(to.scale));
+  const [least, most] = FIXED_POINT;
+  if (!(positive >= least && positive <= most) || Math.abs(positive * slope) > most) {
+    return lookup(c, c.value(0), from, to, (x) => (x < 0 ? slope * x : x));
+  }
+  const [above, below] = [positive, Math.fround(positive * Math.fround(slope))].map((x) => roundHalfEven(256 * x));
+  const [min, max] = codeRange(to.dtype);
+  return lookupCodes(c, c.value(0), from, to, (code) => {
+    const steps = code - from.zeroPoint;
+    const rounded = Math.floor((steps * (steps < 0 ? below : above) + 128) / 256);
+    return Math.min(Math.max(rounded + to.zeroPoint, min), max);
+  });
 }
 
 /** Codes of f of an input of codes; undefined where input or output have none. */
@@ -105,7 +137,7 @@ function arithmetic(
       readCodes(c: OperatorContext) {
         const [a, b, quantization] = [c.tensor(0), c.tensor(1), c.output()].map((tensor) => c.codesOf(tensor));
         const clamp = fusedClamp(fused(c));
-        if (!a || !b || !quantization || !clamp) return undefined;
+        if (!a || !b || !quantization) return undefined;
         return c.emit({ op: ofCodes, inputs: [c.value(0), c.value(1)], a, b, quantization, clamp });
       },
     }),
@@ -158,10 +190,7 @@ function leakySlope(c: OperatorContext): number {
 const LEAKY_RELU: Operator = {
   inputs: [1, 1],
   read: (c) => binary(c, 'prelu', c.value(0), { number: leakySlope(c) }),
-  readCodes(c) {
-    const alpha = leakySlope(c);
-    return codesThrough(c, (x) => (x < 0 ? alpha * x : x));
-  },
+  readCodes: (c) => scaledCodes(c, leakySlope(c)),
 };
 
 function geluOf(c: OperatorContext): UnaryFunction {
@@ -192,7 +221,7 @@ function readDequantize(c: OperatorContext): Made {
 const QUANTIZE: Operator = {
   inputs: [1, 1],
   read: (c) => c.value(0),
-  readCodes: (c) => codesThrough(c, (x) => x),
+  readCodes: (c) => scaledCodes(c, 1),
 };
 
 const keepsSize = { inputs: [1, 1] as const, moves: true };

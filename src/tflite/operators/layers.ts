@@ -8,7 +8,7 @@ import { product } from '../../plan/strides.js';
 import { Unsupported } from '../errors.js';
 import type { TfliteTensor } from '../file.js';
 import {
-  ActivationFunctionType,
+  type ActivationFunctionType,
   BatchMatMulOptions,
   BuiltinOptions,
   Conv2DOptions,
@@ -182,20 +182,15 @@ function layerOf(
   fused: ActivationFunctionType | undefined,
   ofCodes: boolean,
 ): Layer | undefined {
-  const clamp = fusedClamp(fused) ?? fusedClamp(ActivationFunctionType.NONE)!;
+  const clamp = fusedClamp(fused);
   const weights = weightsOf(c, matrix);
   if (!ofCodes) return { weights, bias: biasOf(c, matrix.rows, false), clamp };
   const [inputCodes, quantization] = [c.codesOf(c.tensor(0)), c.codesOf(c.output())];
-  if (!inputCodes || !quantization || !fusedClamp(fused) || weights.format === 'dense' || weights.format === 'csr') {
+  if (!inputCodes || !quantization || weights.format === 'dense' || weights.format === 'csr') {
     return undefined;
   }
   const result = { dtype: quantization.dtype, quantization };
   return { weights, bias: biasOf(c, matrix.rows, true), clamp, inputCodes, result };
-}
-
-/** What a layer's nodes do not do themselves. */
-function ended(c: OperatorContext, value: ValueId, fused: ActivationFunctionType | undefined): ValueId {
-  return fusedClamp(fused) ? value : activate(c, value, fused);
 }
 
 interface WindowTable {
@@ -238,7 +233,7 @@ function convolution(c: OperatorContext, ofCodes: boolean): ValueId | undefined 
   const window = windowOf(c, options, [height, width], [options.dilationHFactor(), options.dilationWFactor()]);
   const fused = options.fusedActivationFunction();
   const layer = layerOf(c, { rows, cols: height * width * channels, last: false }, fused, ofCodes);
-  return layer && ended(c, c.emit({ op: 'conv2d', inputs: [image], layout: 'NHWC', window, groups, ...layer }), fused);
+  return layer && c.emit({ op: 'conv2d', inputs: [image], layout: 'NHWC', window, groups, ...layer });
 }
 
 /** Weights [1, height, width, channels * multiplier]. */
@@ -255,7 +250,7 @@ function depthwise(c: OperatorContext, ofCodes: boolean): ValueId | undefined {
   const window = windowOf(c, options, [height, width], [options.dilationHFactor(), options.dilationWFactor()]);
   const fused = options.fusedActivationFunction();
   const layer = layerOf(c, { rows, cols: height * width, last: true }, fused, ofCodes);
-  return layer && ended(c, c.emit({ op: 'conv2d', inputs: [image], layout: 'NHWC', window, groups, ...layer }), fused);
+  return layer && c.emit({ op: 'conv2d', inputs: [image], layout: 'NHWC', window, groups, ...layer });
 }
 
 function fullyConnected(c: OperatorContext, ofCodes: boolean): ValueId | undefined {
@@ -277,7 +272,7 @@ function fullyConnected(c: OperatorContext, ofCodes: boolean): ValueId | undefin
     return activate(c, c.has(2) ? binary(c, 'add', given, c.value(2)) : given, fused);
   }
   const layer = layerOf(c, { rows, cols, last: false }, fused, ofCodes);
-  return layer && ended(c, c.emit({ op: 'linear', inputs: [flat], ...layer }), fused);
+  return layer && c.emit({ op: 'linear', inputs: [flat], ...layer });
 }
 
 const layer = (read: (c: OperatorContext, ofCodes: boolean) => ValueId | undefined): Operator => ({
@@ -311,7 +306,6 @@ const MAX_POOL_2D: Operator = {
     if (!from || !to) return undefined;
     const { pooled, fused } = readPool(c, 'maxPool2d', c.value(0));
     const clamp = fusedClamp(fused);
-    if (!clamp) return undefined;
     const isSame = from.dtype === to.dtype && from.scale === to.scale && from.zeroPoint === to.zeroPoint;
     if (isSame && clamp.every((bound) => !Number.isFinite(bound))) return pooled;
     return lookup(c, pooled, from, to, (x) => Math.min(Math.max(x, clamp[0]), clamp[1]));
@@ -330,7 +324,7 @@ function averageCodes(c: OperatorContext): ValueId | undefined {
   const { window, fused } = poolOptions(c);
   const clamp = fusedClamp(fused);
   const count = product(window.kernel);
-  if (!clamp || count > MOST_AVERAGED) return undefined;
+  if (count > MOST_AVERAGED) return undefined;
   const numbers = c.emit({ op: 'dequantize', inputs: [c.value(0)], scale: 1, zeroPoint: 0 });
   const { pooled } = readPool(c, 'averagePool2d', numbers);
   const bounds = clamp.map((bound) => bound / to.scale + to.zeroPoint) as [number, number];
