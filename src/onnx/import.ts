@@ -493,6 +493,7 @@ class Importer {
       holdsIntegers: (id) => this.#integral.has(id),
       shape: (value) => this.#values.get(value)!.shape,
       type: (value) => this.#type(value),
+      integerType: (input) => this.#integers.get(value(input))?.type,
       codes: (input) => this.#codes.get(value(input)),
       quantized: (input) => this.#quantized.get(value(input)),
       emit: (node) => this.#emit(node, proto, place),

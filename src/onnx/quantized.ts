@@ -1,7 +1,7 @@
 import { codeBytes, writeCode } from '../formats/bits.js';
 import type { Int2Weights, Int4Weights, Int8Weights } from '../formats/index.js';
 import { SMALLEST_SCALE } from '../formats/scales.js';
-import type { Constant } from '../graph/ir.js';
+import { type Constant, gather } from '../graph/ir.js';
 import { product, stridesOf } from '../plan/strides.js';
 import type { CodeTensor } from './tensor.js';
 
@@ -76,22 +76,12 @@ function permute<T extends Float32Array | Uint8Array | Int8Array>(
   dims: readonly number[],
   perm: readonly number[],
 ): T {
-  const out = new (data.constructor as new (length: number) => T)(data.length);
   const strides = stridesOf(dims);
-  const sizes = perm.map((axis) => dims[axis]);
-  const steps = perm.map((axis) => strides[axis]);
-  const index = new Array<number>(sizes.length).fill(0);
-  let from = 0;
-  for (let at = 0; at < out.length; at++) {
-    out[at] = data[from];
-    for (let axis = sizes.length - 1; axis >= 0; axis--) {
-      from += steps[axis];
-      if (++index[axis] < sizes[axis]) break;
-      from -= steps[axis] * sizes[axis];
-      index[axis] = 0;
-    }
-  }
-  return out;
+  return gather(
+    data,
+    perm.map((axis) => dims[axis]),
+    perm.map((axis) => strides[axis]),
+  );
 }
 
 /** Columns that may share a scale of grouped formats. */

@@ -18,7 +18,7 @@ export interface CodeTensor {
 /** A constant of the model: f32 values, integers (shapes, axes, flags), or codes. */
 export type OnnxTensor =
   | { kind: 'floats'; dims: number[]; data: Float32Array }
-  | { kind: 'integers'; dims: number[]; data: number[] }
+  | { kind: 'integers'; dims: number[]; data: number[]; type?: number }
   | CodeTensor;
 
 /** Asks for room for `count` elements; throws where a model as small as this has no business with so many. */
@@ -148,7 +148,7 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   const elements: ArrayLike<number | bigint> = fromRaw ? rawElements(raw, type) : list;
   const limit = Number.MAX_SAFE_INTEGER;
   const data = Array.from(elements, (element, i) => toInteger(BigInt(element), `${place}[${i}]`, -limit, limit));
-  return { kind: 'integers', dims, data };
+  return { kind: 'integers', dims, data, type };
 }
 
 /** Codes by the bytes that hold them, the first in the lowest bits. */

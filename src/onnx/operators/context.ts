@@ -36,6 +36,8 @@ export interface NodeContext {
   shape(value: ValueId): Shape;
   /** What a value's elements are: codes of 8 bits that nothing is known of but that they are integers, sums, or f32. */
   type(value: ValueId): ElementType;
+  /** The data type of an input that is constant integers of more than 8 bits. */
+  integerType(input: number): number | undefined;
   /** A constant input that is codes. */
   codes(input: number): CodeTensor | undefined;
   /** A constant input of f32 that the model has as codes. */

@@ -5,7 +5,7 @@ import { isConcrete } from '../../graph/shapes.js';
 import type { Quantization } from '../../plan/problem.js';
 import { product } from '../../plan/strides.js';
 import { dequantizeNumbers, eachScale, type QuantizedTensor } from '../quantized.js';
-import { CODE_TYPES, type CodeTensor, Unsupported } from '../tensor.js';
+import { CODE_TYPES, type CodeTensor, typeName, Unsupported } from '../tensor.js';
 import { type Made, type NodeContext, type Operator, range, reshape } from './context.js';
 import { binary, clampTo, toFloats, unary } from './elementwise.js';
 
@@ -131,11 +131,10 @@ function outputType(c: NodeContext): Range {
   const dtype = c.has(2) ? c.type(c.value(2)) : undefined;
   const codes = c.has(2) ? c.codes(2) : undefined;
   const byCodes = Object.entries(CODE_TYPES).find(([, t]) => t?.dtype === codes?.dtype && t?.bits === codes?.bits);
-  const type = requested || (byCodes ? Number(byCodes[0]) : dtype === 'int8' ? 3 : 2);
+  const wide = c.has(2) ? c.integerType(2) : undefined;
+  const type = requested || (wide ?? (byCodes ? Number(byCodes[0]) : dtype === 'int8' ? 3 : 2));
   const found = RANGES[type];
-  if (!found || (c.has(2) && !requested && !codes && dtype === 'float32')) {
-    throw new Unsupported(`codes of data type ${requested || 'wider than 8 bits'}`);
-  }
+  if (!found) throw new Unsupported(`codes of type ${typeName(type)}`);
   return found;
 }
 
