@@ -1,4 +1,7 @@
 // Quantised models as tools write them against onnxruntime-web. Node only: see parity.node.test.ts.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { create } from '@bufbuild/protobuf';
 import * as ort from 'onnxruntime-web';
 import { suite } from 'uvu';
@@ -10,6 +13,7 @@ import { loadOnnx } from '../src/onnx/index.js';
 import { createRuntime } from '../src/runtime.js';
 import { codes } from './support/code-cases.js';
 import { INT4, INT8, INT32, OnnxWriter, UINT4, UINT8 } from './support/onnx-writer.js';
+import { calibrate, quantizeModel } from './support/quantize-model.js';
 import { createRandom, normals } from './support/random.js';
 
 ort.env.wasm.numThreads = 1;
@@ -524,6 +528,58 @@ parity('scales along an axis or in blocks, codes of 4 and 16 bits, signals', asy
   const report = await agree(m.writer, { x: image([3, 4, 8]), s: image([2, 4, 21]) });
   const convolution = report.find(({ op }) => op === 'conv2d')!;
   assert.is(convolution.format, 'int8');
+});
+
+const IMAGES = 1000;
+const BATCH = 100;
+
+/** Images and labels of the test set, from the first or the last on. */
+function testImages(from: number, count: number): { image: Float32Array; labels: Uint8Array } {
+  const read = (what: string) => gunzipSync(readFileSync(join(process.cwd(), `data/t10k-${what}-ubyte.gz`)));
+  const bytes = read('images-idx3').subarray(16 + from * 784, 16 + (from + count) * 784);
+  return {
+    image: Float32Array.from(bytes, (byte) => byte / 255),
+    labels: read('labels-idx1').subarray(8 + from, 8 + from + count),
+  };
+}
+
+parity('fashion_float as int8, QDQ and QOperator: logits to the code, accuracy', async () => {
+  const float = readFileSync(join(process.cwd(), 'models/fashion_float.onnx'));
+  const runtime = await createRuntime({ backends: ['wasm'] });
+  const ranges = await calibrate(runtime, float, [{ image: testImages(9500, 500).image }]);
+  const { image, labels } = testImages(0, IMAGES);
+  const accuracies: string[] = [];
+  for (const form of ['qdq', 'qoperator'] as const) {
+    const bytes = quantizeModel(float, ranges, form);
+    const session = await ort.InferenceSession.create(bytes);
+    const model = await loadOnnx(runtime, bytes);
+    const [{ name }] = model.outputs;
+    let right = 0;
+    let wrong = 0;
+    for (let first = 0; first < IMAGES; first += BATCH) {
+      const batch = image.subarray(first * 784, (first + BATCH) * 784);
+      const theirs = (await session.run({ image: new ort.Tensor('float32', batch, [BATCH, 1, 28, 28]) }))[name];
+      const ours = (await model.run({ image: batch }))[name].data;
+      for (const [i, x] of (theirs.data as Float32Array).entries()) if (!(ours[i] === x)) wrong++;
+      for (let n = 0; n < BATCH; n++) {
+        const logits = Array.from(ours.subarray(n * 10, n * 10 + 10));
+        if (logits.indexOf(Math.max(...logits)) === labels[first + n]) right++;
+      }
+    }
+    accuracies.push(`${form} ${((100 * right) / IMAGES).toFixed(1)} %, ${wrong} logits differ`);
+    assert.ok(right > 0.92 * IMAGES, `${form}: ${right} of ${IMAGES} are right`);
+    assert.is(wrong, 0, `${form}: logits that differ from onnxruntime-web's`);
+    const report = model.explain();
+    assert.equal(
+      report.flatMap(({ format }) => format ?? []),
+      new Array(8).fill('int8'),
+    );
+    assert.is(ops(report).match(/dequantize|transpose/g)?.length, 1, ops(report));
+    model.free();
+    await session.release();
+  }
+  console.log(`fashion_float as int8, ${IMAGES} images: ${accuracies.join('; ')}`);
+  runtime.free();
 });
 
 parity.run();
