@@ -63,8 +63,13 @@ export interface Candidate {
   variant: string;
   backend: BackendName;
   device: string;
+  /** linear and conv2d: how it stores the weights, and their bytes. */
+  format?: FormatName;
+  bytes?: number;
+  /** Milliseconds of one run, submission included; infinite where it can't run. */
   predictedMs: number;
-  /** Bytes of weights on the device, when packed for this variant. */
+  /** The same from timing on the device, where it was timed. */
+  measuredMs?: number;
   chosen: boolean;
   /** Why it was chosen or why not. */
   reason: string;
