@@ -256,7 +256,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     budgetMs: options.tuneMs,
     storage: await storageOf(options),
   });
-  await tuner.load(backends);
+  await tuner.load();
   return new Runtime(backends, notes, tuner);
 }
 

@@ -38,7 +38,7 @@ const known = new WeakMap<Weights, readonly Form[]>();
 /**
  * Every form of the weights that multiplies the same numbers in the same arithmetic: f32 formats become each other (sums
  * differ by the order of rounding; where activations are infinite, a zero that is stored makes NaN), formats of 8-bit
- * arithmetic with one scale a row become int8, to the bit. The first is the weights as they are.
+ * arithmetic with one scale a row become int8 (the same integer sums). The first is the weights as they are.
  * @param facts of the weights
  */
 export function formsOf(weights: Weights, facts: WeightFacts): readonly Form[] {

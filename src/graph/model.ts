@@ -251,15 +251,14 @@ export class Model {
     const { tuner } = this.#runtime;
     if (!tuner) return;
     plan.tuned = true;
-    await this.#tunePlan(plan, tuner, effort, effort === 'full' ? Number.POSITIVE_INFINITY : tuner.budgetMs);
-    await tuner.save();
+    await tuner.now(effort, (...how) => this.#tunePlan(plan, tuner, ...how));
   }
 
   #tuneLater(plan: Plan): void {
     const { tuner } = this.#runtime;
     if (plan.tuned || !tuner) return;
     plan.tuned = true;
-    tuner.later((effort, budgetMs) => this.#tunePlan(plan, tuner, effort, budgetMs));
+    tuner.later((...how) => this.#tunePlan(plan, tuner, ...how));
   }
 
   /** Times the layers of a plan, those that take longest first; the plan is made anew between two runs. */

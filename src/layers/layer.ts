@@ -227,12 +227,11 @@ export class Layer<D extends DType = 'float32'> {
     plan.tuned = true;
     plan.users++;
     try {
-      await this.#tune(plan, effort, effort === 'full' ? Number.POSITIVE_INFINITY : this.#parts.tuner.budgetMs);
+      await this.#parts.tuner.now(effort, (...how) => this.#tune(plan, ...how));
     } finally {
       plan.users--;
       this.#evict();
     }
-    await this.#parts.tuner.save();
   }
 
   #problemAt(shape: Shape | undefined): MatmulProblem {
@@ -243,7 +242,7 @@ export class Layer<D extends DType = 'float32'> {
   #tuneLater(plan: Plan): void {
     if (plan.tuned) return;
     plan.tuned = true;
-    this.#parts.tuner.later((effort, budgetMs) => this.#tune(plan, effort, budgetMs));
+    this.#parts.tuner.later((...how) => this.#tune(plan, ...how));
   }
 
   /** Times rows for a plan's problem; when others win, the plan is replaced by one of them, between two runs. */

@@ -24,11 +24,11 @@ export interface ContestResult {
   spentMs: number;
 }
 
-/** The incumbent stays unless another is this much faster in the median of the rounds. */
+/** The incumbent stays unless another is this much faster. */
 export const MARGIN = 0.03;
-/** ... and faster in this share of them. */
+/** ... in this share of the rounds, or in its fastest turn. */
 const AGREEING = 0.75;
-/** One whose fastest turn takes this much longer than the leader's median is out. */
+/** One that takes this much longer than the leader in every round is out. */
 const CLEARLY_SLOWER = 1.2;
 /** Rounds before anybody is out, or wins. */
 const FEWEST_ROUNDS = 3;
@@ -81,8 +81,8 @@ export async function contest(
       samples[i].push(await turn(i));
     }
     if (round + 1 < FEWEST_ROUNDS) continue;
-    const leading = Math.min(...living.map((i) => median(samples[i])));
-    living = living.filter((i) => Math.min(...samples[i]) <= CLEARLY_SLOWER * leading);
+    const leader = living.reduce((a, b) => (median(samples[b]) < median(samples[a]) ? b : a));
+    living = living.filter((i) => samples[i].some((ms, turn) => ms <= CLEARLY_SLOWER * samples[leader][turn]));
   }
   if (living.length === 1 && samples[living[0]].length === 0) samples[living[0]].push(await turn(living[0]));
   const ms = samples.map((turns) => (turns.length > 0 ? median(turns) : undefined));
@@ -94,10 +94,16 @@ export async function contest(
   return ms[0] === undefined ? undefined : { winner, ms, spentMs };
 }
 
-/** True when `a` was surely faster than `b` in the rounds that both had. */
+/**
+ * True when `a` was surely faster than `b` in the rounds that both had: in the median of the pairs, and either in most
+ * of them, however the machine's speed changed meanwhile, or in the fastest turn, since what disturbs a turn makes it
+ * longer.
+ */
 function isFaster(a: readonly number[], b: readonly number[]): boolean {
-  const ratios = Array.from({ length: Math.min(a.length, b.length) }, (_, round) => b[round] / a[round]);
-  if (ratios.length === 0) return false;
-  const agreeing = ratios.filter((ratio) => ratio > 1).length;
-  return median(ratios) > 1 + MARGIN && agreeing >= AGREEING * ratios.length;
+  const rounds = Math.min(a.length, b.length);
+  if (rounds === 0) return false;
+  const ratios = Array.from({ length: rounds }, (_, round) => b[round] / a[round]);
+  const agreeing = ratios.filter((ratio) => ratio > 1 + MARGIN).length;
+  const fastest = Math.min(...b.slice(0, rounds)) / Math.min(...a.slice(0, rounds));
+  return median(ratios) > 1 + MARGIN && (agreeing >= AGREEING * rounds || fastest > 1 + MARGIN);
 }

@@ -71,6 +71,7 @@ export class Tuner {
   readonly budgetMs: number;
   readonly #storage: ChoiceStorage | undefined;
   readonly #table: string;
+  readonly #backends: readonly Backend[];
   readonly #choices: Choices;
   readonly #queue: (() => Promise<void>)[] = [];
   #working: Promise<void> | undefined;
@@ -80,17 +81,17 @@ export class Tuner {
     this.mode = mode;
     this.budgetMs = budgetMs;
     this.#storage = storage;
+    this.#backends = backends;
     this.#table = tableKey(backends);
     this.#choices = new Choices(this.#table);
   }
 
   /** Reads what was stored. What is broken or of another version is dropped. */
-  async load(backends: readonly Backend[]): Promise<void> {
+  async load(): Promise<void> {
     try {
       const stored = await this.#storage?.load(this.#table);
-      if (stored !== undefined) this.#choices.merge(stored);
+      if (stored !== undefined) this.import(stored);
     } catch {}
-    for (const { device } of backends) Object.assign(device, this.#choices.rates(deviceKey(device)));
   }
 
   /** What is known about a problem, for `select`. */
@@ -105,7 +106,9 @@ export class Tuner {
 
   /** @throws ThinferError `bad-argument` */
   import(file: unknown): number {
-    return this.#choices.merge(file);
+    const added = this.#choices.merge(file);
+    for (const { device } of this.#backends) Object.assign(device, this.#choices.rates(deviceKey(device)));
+    return added;
   }
 
   /** True when timing could still tell something new about a problem. */
@@ -123,7 +126,7 @@ export class Tuner {
   }
 
   async #work(): Promise<void> {
-    await pause(true);
+    await pause();
     for (let work = this.#queue.shift(); work && !this.#closed; work = this.#queue.shift()) {
       // What fails here fails for the caller too, where it is told.
       await work().catch(() => {});
@@ -133,11 +136,16 @@ export class Tuner {
   }
 
   /** Resolves when nothing is left to be timed. */
-  async idle(): Promise<void> {
-    // The breaks of background work alone don't keep a process alive.
-    const alive = setInterval(() => {}, 1000);
-    while (this.#working) await this.#working;
-    clearInterval(alive);
+  idle(): Promise<void> {
+    return awake(async () => {
+      while (this.#working) await this.#working;
+    });
+  }
+
+  /** Does work that somebody waits for, and stores what it brings. */
+  async now(effort: Effort, work: (effort: Effort, budgetMs: number) => Promise<void>): Promise<void> {
+    await awake(() => work(effort, effort === 'full' ? Number.POSITIVE_INFINITY : this.budgetMs));
+    await this.save();
   }
 
   /** Ends timing; nothing is lost that was measured. */
@@ -201,7 +209,8 @@ export class Tuner {
   async #calibrate(backend: Backend, job: TuneJob): Promise<void> {
     const key = deviceKey(backend.device);
     if (this.#choices.rates(key)) return;
-    const rates = await calibrate(backend, this.#proceed(job));
+    // A device on which that fails keeps the rates that its kind is known for.
+    const rates = await calibrate(backend, this.#proceed(job)).catch(() => undefined);
     if (!rates) return;
     Object.assign(backend.device, rates);
     this.#choices.setRates(key, rates);
@@ -212,7 +221,7 @@ export class Tuner {
     let since = performance.now();
     return async () => {
       if (performance.now() - since > SLICE_MS) {
-        await pause(true);
+        await pause();
         since = performance.now();
       }
       return alive() && !this.#closed;
@@ -220,12 +229,22 @@ export class Tuner {
   }
 }
 
-/** A turn of the event loop. @param idle without keeping a process alive that has nothing else to do */
-function pause(idle: boolean): Promise<void> {
+/** A turn of the event loop, which keeps no process alive that has nothing else to do. */
+function pause(): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, 0) as unknown as { unref?(): void };
-    if (idle) timer.unref?.();
+    timer.unref?.();
   });
+}
+
+/** Keeps a process alive until work is done. */
+async function awake(work: () => Promise<void>): Promise<void> {
+  const alive = setInterval(() => {}, 1000);
+  try {
+    await work();
+  } finally {
+    clearInterval(alive);
+  }
 }
 
 /** The version of the package and its rows, as a short text. */
