@@ -56,7 +56,7 @@ async function race(
       const elapsed = performance.now() - start;
       // A short last batch counts for accuracy only.
       if (count === BATCH || images.count < BATCH) results[i].ms.push((elapsed * 100) / count);
-      results[i].correct += countCorrect(logits.data, images.labels.subarray(first, first + count));
+      results[i].correct += countCorrect(logits.data as Float32Array, images.labels.subarray(first, first + count));
     }
     onBatch();
   }

@@ -1,4 +1,5 @@
 import type { Backend, DeviceBuffer, Operands } from '../backend.js';
+import { asData, type DataByDType, type ElementType } from '../dtype.js';
 import { describe, isLost, ThinferError } from '../errors.js';
 import type { FormatName } from '../formats/format.js';
 import type { MemoryMode } from '../layers/forms.js';
@@ -15,6 +16,7 @@ import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
 import { type Draft, type InputShapes, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
 import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
+import { asElements, elementType } from './types.js';
 
 export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
 export type { PlacementReport } from './plan.js';
@@ -38,7 +40,15 @@ export interface ModelOptions {
   memory?: MemoryMode;
 }
 
-export type ModelOutputs = Record<string, { shape: number[]; data: Float32Array }>;
+/** f32, or, where the model's output is codes or int32, those. */
+export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[ElementType] }>;
+
+/** An input or output of a model. */
+export interface ValueReport {
+  name: string;
+  shape: Shape;
+  dtype: ElementType;
+}
 
 /** What the plan in use does with one node. */
 export interface NodeReport {
@@ -132,13 +142,18 @@ export class Model {
     return model;
   }
 
-  /** Names and declared shapes; a dimension that is open has a name instead of a size. */
-  get inputs(): { name: string; shape: Shape }[] {
-    return this.#graph.inputs.map(({ name, value }) => ({ name, shape: this.#graph.values.get(value)!.shape }));
+  /** Names, declared shapes and what elements are; a dimension that is open has a name instead of a size. */
+  get inputs(): ValueReport[] {
+    return this.#graph.inputs.map((input) => this.#report(input));
   }
 
-  get outputs(): { name: string; shape: Shape }[] {
-    return this.#graph.outputs.map(({ name, value }) => ({ name, shape: this.#graph.values.get(value)!.shape }));
+  get outputs(): ValueReport[] {
+    return this.#graph.outputs.map((output) => this.#report(output));
+  }
+
+  #report({ name, value }: Graph['inputs'][number]): ValueReport {
+    const known = this.#graph.values.get(value)!;
+    return { name, shape: known.shape, dtype: elementType(known) };
   }
 
   /** Bytes of packed weights and biases on devices. */
@@ -202,7 +217,7 @@ export class Model {
 
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
-   * @param inputs f32, one for each graph input, row-major in the model's own layout
+   * @param inputs one for each graph input, row-major in the model's own layout: f32, or the codes that it takes
    * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
@@ -439,10 +454,13 @@ export class Model {
     for (const { name, value } of this.#graph.outputs) {
       const root = this.#planner.rootOf(value);
       const shape = [...shapes.get(value)!];
-      const known = data.get(root) ?? this.#graph.constants.get(root)?.data;
-      if (known) outputs[name] = { shape, data: known instanceof Tensor ? await known.data() : known.slice() };
-      else if (product(shape) === 0) outputs[name] = { shape, data: new Float32Array(0) };
-      else outputs[name] = { shape, data: await backend.read(bufferOf(root), product(shape)) };
+      const dtype = elementType(this.#graph.values.get(value)!);
+      const constant = this.#graph.constants.get(root)?.data;
+      const known = data.get(root) ?? (constant && asElements(dtype, constant));
+      if (known instanceof Tensor) outputs[name] = { shape, data: await (known as Tensor<ElementType>).data() };
+      else if (known) outputs[name] = { shape, data: known.slice() };
+      else if (product(shape) === 0) outputs[name] = { shape, data: asData(dtype, new ArrayBuffer(0)) };
+      else outputs[name] = { shape, data: await backend.read(bufferOf(root), product(shape), dtype) };
     }
     return outputs;
   }

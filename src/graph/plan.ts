@@ -1,4 +1,5 @@
 import type { Backend, DeviceBuffer, Kernel, Operands } from '../backend.js';
+import { byteLength } from '../dtype.js';
 import type { Form } from '../formats/forms.js';
 import { formsFor, type MemoryMode } from '../layers/forms.js';
 import { isMatmul, type Problem } from '../plan/problem.js';
@@ -10,6 +11,7 @@ import { type Graph, isLayer, type LayerNode, type Node, type ValueId } from './
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import type { ConcreteGraph } from './shapes.js';
 import { stepsOf } from './steps.js';
+import { asElements, elementType } from './types.js';
 
 /** What was predicted for one backend when the plan in use was made. */
 export interface PlacementReport {
@@ -135,9 +137,10 @@ export class Planner {
     const { memory, tuner } = this.#options;
     const steps: Step[] = [];
     let predictedMs = device.runMs;
+    const dtypeOf = (id: ValueId) => elementType(this.#graph.values.get(id)!);
     for (const node of nodes) {
       if (product(shapes.get(node.output)!) === 0) continue;
-      for (const { problem: asked, inputs } of stepsOf(node, shapes)) {
+      for (const { problem: asked, inputs } of stepsOf(node, shapes, dtypeOf)) {
         const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
         const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
         const place = `node "${node.name}"`;
@@ -222,10 +225,11 @@ export class Planner {
       const constant = this.#graph.constants.get(root);
       if (!constant || buffers.has(root)) continue;
       const key = this.#key(backend, String(root));
-      const label = this.#graph.values.get(root)!.name;
+      const value = this.#graph.values.get(root)!;
       const upload = () => {
-        const buffer = backend.createBuffer(Math.max(constant.data.byteLength, 4), label);
-        backend.write(buffer, constant.data);
+        const data = asElements(elementType(value), constant.data);
+        const buffer = backend.createBuffer(Math.max(data.byteLength, 4), value.name);
+        backend.write(buffer, data);
         return buffer;
       };
       const buffer = this.#constants.acquire(key, upload, (unused) => backend.freeBuffer(unused));
@@ -242,7 +246,8 @@ export class Planner {
   /** When each tensor is needed: step i writes its output and reads its inputs. Inputs are written before step 0. */
   #lifetimes(steps: readonly Step[], shapes: ReadonlyMap<ValueId, readonly number[]>): Lifetime[] {
     const lifetimes = new Map<ValueId, Lifetime>();
-    const bytesOf = (id: ValueId) => Math.max(4 * product(shapes.get(id)!), 4);
+    const bytesOf = (id: ValueId) =>
+      Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
     const inputs = new Set(this.#graph.inputs.map(({ value }) => value));
     const read = (id: ValueId, step: number) => {
       const root = this.rootOf(id);

@@ -2,7 +2,7 @@ import type { DType } from '../dtype.js';
 import { ThinferError } from '../errors.js';
 import type { Form } from '../formats/forms.js';
 import { hasRowSums } from '../formats/outputs.js';
-import { isMatmul, type MatmulProblem, type Problem } from './problem.js';
+import { elementTypes, isMatmul, type MatmulProblem, type Problem } from './problem.js';
 import type { Candidate, Device, VariantBase } from './variant.js';
 
 /** One device with the rows of its table. */
@@ -32,12 +32,21 @@ function wrongDtype({ inputs = F32, outputs = F32 }: VariantBase, p: MatmulProbl
   return undefined;
 }
 
+/** The same of operators without weights. */
+function wrongElements({ inputs = F32, outputs = F32 }: VariantBase, p: Problem): string | undefined {
+  const types = elementTypes(p);
+  // Indices are f32 whatever is moved.
+  const [input] = types.inputs;
+  if (!inputs.includes(input)) return `takes ${inputs.join(', ')}, not ${input}`;
+  return outputs.includes(types.output) ? undefined : `gives ${outputs.join(', ')}, not ${types.output}`;
+}
+
 /** Why a row cannot run `p` on `device`, or undefined when it can. */
 export function refusal(variant: VariantBase, p: Problem, device: Device): string | undefined {
   if (!isFor(variant, p)) return `for ${variant.format ?? ''} ${variant.ops.join(', ')}`;
   const missing = variant.requires?.filter((feature) => !device.features.has(feature)) ?? [];
   if (missing.length > 0) return `needs ${missing.join(', ')}`;
-  const wrong = isMatmul(p) ? wrongDtype(variant, p) : undefined;
+  const wrong = isMatmul(p) ? wrongDtype(variant, p) : wrongElements(variant, p);
   if (wrong) return wrong;
   const supported = variant.supports?.(p as never, device) ?? true;
   return supported === true ? undefined : supported;
