@@ -5,16 +5,18 @@ import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
 import type { FormatName } from '../../src/formats/format.js';
 import type { NmWeights } from '../../src/formats/nm.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
-import type { Device, Layout } from '../../src/plan/variant.js';
+import type { Device, Layout, VariantBase } from '../../src/plan/variant.js';
 import type { Consts, Stage } from '../../src/webgpu/variant.js';
 import { inputOf } from '../dense/variants.js';
-import paddingBytes from '../int8/padding.wgsl';
 import {
+  BYTE_INPUTS,
   inputOf as bytesOf,
   DOT4,
+  elementsOf,
   finishSymmetric,
   PLAIN,
   packFacts,
+  paddingOf,
   quantizedScratch,
   quantizeStages,
   sampleConsts,
@@ -24,8 +26,7 @@ import {
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
 import inputF32 from '../shared/input_f32.wgsl';
-import inputWords from '../shared/input_words.wgsl';
-import { groupChannels, type MatmulVariant, matmulBuffers, rowSource } from '../shared/matmul.js';
+import { groupChannels, type MatmulVariant, matmulBuffers, rowSource, storeOf } from '../shared/matmul.js';
 import paddingF32 from '../shared/padding_f32.wgsl';
 import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
@@ -52,18 +53,18 @@ function shareOf(p: MatmulProblem): number {
 }
 
 /** What activations are to sparse weights: f32, or words of four signed bytes. */
-interface Domain {
+interface Domain extends Pick<VariantBase, 'inputs'> {
   isa: string;
   requires?: readonly string[];
   /** Elements of one pixel of one group. */
   channels(p: MatmulProblem): number;
   /** WGSL of planes, of activations in pixels (one at a time, or as they fit), and of what is outside the image. */
   planes: string;
-  elements: string;
+  elements(p: MatmulProblem): string;
   input(p: MatmulProblem): string;
-  padding: string;
+  padding(p: MatmulProblem): readonly string[];
   /** WGSL that defines add_product and finish. */
-  product: readonly string[];
+  product(p: MatmulProblem): readonly string[];
   consts(p: MatmulProblem): Consts;
   before(p: MatmulProblem): Stage[];
   scratch(p: MatmulProblem): Record<string, number>;
@@ -75,10 +76,10 @@ const floats: Domain = {
   isa: 'wgsl',
   channels: groupChannels,
   planes: planesF32,
-  elements: inputF32,
+  elements: () => inputF32,
   input: inputOf,
-  padding: paddingF32,
-  product: [productF32],
+  padding: () => [paddingF32],
+  product: () => [productF32],
   consts: () => ({}),
   before: () => [],
   scratch: () => ({}),
@@ -88,12 +89,13 @@ const floats: Domain = {
 const bytes = ({ isa, product, requires }: typeof DOT4 | typeof PLAIN, rate: number): Domain => ({
   isa,
   requires,
+  inputs: BYTE_INPUTS,
   channels: wordsOf,
   planes: planesWords,
-  elements: inputWords,
+  elements: elementsOf,
   input: bytesOf,
-  padding: paddingBytes,
-  product: [product, ...finishSymmetric],
+  padding: paddingOf,
+  product: (p) => [product, ...finishSymmetric(p)],
   consts: sampleConsts,
   before: quantizeStages,
   scratch: quantizedScratch,
@@ -144,7 +146,7 @@ const SPMM_THREADS = 64;
 /** @param per rows of A a thread holds */
 function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number): MatmulVariant {
   const { format, layout } = sparse;
-  const { isa, requires } = domain;
+  const { isa, requires, inputs } = domain;
   const tile = SPMM_THREADS * per;
   const name = `${format}_spmm_${tile}x1_${isa}`;
   const jobs = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p));
@@ -155,6 +157,7 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
     ops: ['linear', 'conv2d'],
     format,
     requires,
+    inputs,
     layout,
     supports: (p, device) => supports(p, device, sparse, scratch(p)),
     scratch,
@@ -169,7 +172,7 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
         {
           label: 'csr/planes.wgsl',
           source: planes,
-          snippets: [domain.elements, domain.padding],
+          snippets: [domain.elements(p), ...domain.padding(p)],
           consts: { CHANNELS: channels, PLANES: elements, ...domain.consts(p) },
           params: [batch, inHeight, inWidth, padTop, padLeft, height, width],
           workgroups: batch * Math.ceil((height * width) / 16) * Math.ceil(elements / 16),
@@ -179,15 +182,17 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
           source: spmm,
           snippets: [
             domain.planes,
-            domain.padding,
+            ...domain.padding(p),
             ...sparse.items,
-            ...domain.product,
+            ...domain.product(p),
             p.op === 'linear' ? planesLinear : planesConv,
             ...activationSnippets(p),
+            storeOf(p),
           ],
           consts: {
             N: p.N,
             ROWS: rowsOf(p),
+            OUTPUTS: rowsOf(p),
             GROUPS: p.groups,
             CHANNELS: channels,
             BLOCK_ROWS: blockOf(p)[0],
@@ -224,7 +229,7 @@ const GEMV_LANES = 16;
 
 function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
   const { format, layout } = sparse;
-  const { isa, requires } = domain;
+  const { isa, requires, inputs } = domain;
   const name = `${format}_gemv_1x4_${isa}`;
   const perGroup = GEMV_THREADS / GEMV_LANES;
   const tilesN = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p) / perGroup);
@@ -233,6 +238,7 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
     ops: ['linear', 'conv2d'],
     format,
     requires,
+    inputs,
     layout,
     supports: (p, device) => supports(p, device, sparse, domain.scratch(p)),
     scratch: domain.scratch,
@@ -245,15 +251,17 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
           source: gemv,
           snippets: [
             domain.input(p),
-            domain.padding,
+            ...domain.padding(p),
             ...sparse.items,
-            ...domain.product,
+            ...domain.product(p),
             rows,
             ...activationSnippets(p),
+            storeOf(p),
           ],
           consts: {
             N: p.N,
             ROWS: rowsOf(p),
+            OUTPUTS: rowsOf(p),
             BLOCK_ROWS: blockOf(p)[0],
             SHARE: shareOf(p),
             NR: perGroup,

@@ -3,6 +3,7 @@ import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.j
 import { asData, byteLength, type DataByDType, type DType, type TensorData } from '../dtype.js';
 import { describe, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
+import { epilogueOf } from '../formats/outputs.js';
 import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
@@ -208,7 +209,9 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.#requireAlive();
     const { layout } = variant;
     if (!layout || !isMatmul(problem)) throw noWeights(variant, problem);
-    const arrays = { ...layout.pack(weights, problem), bias: bias ?? new Float32Array(weights.rows) };
+    const epilogue = epilogueOf(weights, problem, bias);
+    const packed = layout.pack(epilogue.weights, problem);
+    const arrays = { ...packed, bias: epilogue.bias ?? new Float32Array(weights.rows) };
     const usage = USAGE.storage | USAGE.copySrc | USAGE.copyDst;
     const buffers = new Map<string, WebgpuBuffer>();
     try {
