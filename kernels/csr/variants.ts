@@ -31,6 +31,7 @@ import paddingF32 from '../shared/padding_f32.wgsl';
 import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
 import nmItems from './nm.wgsl';
+import { fitsInParts, type OperandBytes, partsOf } from './parts.js';
 import pattern from './pattern.wgsl';
 import planes from './planes.wgsl';
 import planesConv from './planes_conv.wgsl';
@@ -112,8 +113,7 @@ interface Sparse {
   consts(p: MatmulProblem): Consts;
   /** Weights that an item multiplies in each row. */
   itemCols?(p: MatmulProblem): number;
-  /** Bytes of the largest operand. */
-  operandBytes(p: MatmulProblem): number;
+  operandBytes(p: MatmulProblem): OperandBytes;
 }
 
 /** Constants of pattern.wgsl for items of one column of a block each. */
@@ -128,8 +128,8 @@ function patternConsts(p: MatmulProblem): Consts {
 }
 
 function supports(p: MatmulProblem, device: Device, sparse: Sparse, scratch: Record<string, number>): true | string {
-  const weights = Math.max(sparse.operandBytes(p), 4 * (rowsOf(p) + 1));
-  return fits(device, { ...matmulBuffers(p), weights, ...scratch });
+  const bound = fitsInParts(p, device, sparse.operandBytes(p));
+  return bound === true ? fits(device, { ...matmulBuffers(p), ...scratch }) : bound;
 }
 
 function paddedSize({ window: w }: MatmulProblem): [height: number, width: number] {
@@ -161,7 +161,7 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
     layout,
     supports: (p, device) => supports(p, device, sparse, scratch(p)),
     scratch,
-    stages(p) {
+    stages(p, device, weights) {
       const { batch, inHeight, inWidth, padTop, padLeft } = p.window;
       const [height, width] = paddedSize(p);
       const conv = { ...windowConsts(p), PADDED_HEIGHT: height, PADDED_WIDTH: width };
@@ -177,36 +177,39 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
           params: [batch, inHeight, inWidth, padTop, padLeft, height, width],
           workgroups: batch * Math.ceil((height * width) / 16) * Math.ceil(elements / 16),
         },
-        {
-          label: name,
-          source: spmm,
-          snippets: [
-            domain.planes,
-            ...domain.padding(p),
-            ...sparse.items,
-            ...domain.product(p),
-            p.op === 'linear' ? planesLinear : planesConv,
-            ...activationSnippets(p),
-            storeOf(p),
-          ],
-          consts: {
-            N: p.N,
-            ROWS: rowsOf(p),
-            OUTPUTS: rowsOf(p),
-            GROUPS: p.groups,
-            CHANNELS: channels,
-            BLOCK_ROWS: blockOf(p)[0],
-            SHARE: shareOf(p),
-            THREADS: SPMM_THREADS,
-            PER: per,
-            ...(p.op === 'linear' ? {} : conv),
-            ...sparse.consts(p),
-            ...domain.consts(p),
-            ...activationConsts(p),
-          },
-          params: [p.M],
-          workgroups: workgroups(p),
-        },
+        ...partsOf(p, device, sparse.operandBytes(p), weights).map(
+          ({ first, count, base, slices }): Stage => ({
+            label: name,
+            source: spmm,
+            snippets: [
+              domain.planes,
+              ...domain.padding(p),
+              ...sparse.items,
+              ...domain.product(p),
+              p.op === 'linear' ? planesLinear : planesConv,
+              ...activationSnippets(p),
+              storeOf(p),
+            ],
+            consts: {
+              N: count / p.groups,
+              ROWS: count,
+              OUTPUTS: rowsOf(p),
+              GROUPS: p.groups,
+              CHANNELS: channels,
+              BLOCK_ROWS: blockOf(p)[0],
+              SHARE: shareOf(p),
+              THREADS: SPMM_THREADS,
+              PER: per,
+              ...(p.op === 'linear' ? {} : conv),
+              ...sparse.consts(p),
+              ...domain.consts(p),
+              ...activationConsts(p),
+            },
+            params: [p.M, first, base],
+            slices,
+            workgroups: workgroups({ ...p, N: count / p.groups }),
+          }),
+        ),
       ];
     },
     cost(p, device) {
@@ -242,40 +245,43 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
     layout,
     supports: (p, device) => supports(p, device, sparse, domain.scratch(p)),
     scratch: domain.scratch,
-    stages(p) {
+    stages(p, device, weights) {
       const { rows, consts } = rowSource(p, domain.channels(p));
       return [
         ...domain.before(p),
-        {
-          label: name,
-          source: gemv,
-          snippets: [
-            domain.input(p),
-            ...domain.padding(p),
-            ...sparse.items,
-            ...domain.product(p),
-            rows,
-            ...activationSnippets(p),
-            storeOf(p),
-          ],
-          consts: {
-            N: p.N,
-            ROWS: rowsOf(p),
-            OUTPUTS: rowsOf(p),
-            BLOCK_ROWS: blockOf(p)[0],
-            SHARE: shareOf(p),
-            NR: perGroup,
-            LANES: GEMV_LANES,
-            THREADS: GEMV_THREADS,
-            TILES_N: tilesN(p),
-            ...consts,
-            ...sparse.consts(p),
-            ...domain.consts(p),
-            ...activationConsts(p),
-          },
-          params: [p.M],
-          workgroups: p.M * tilesN(p),
-        },
+        ...partsOf(p, device, sparse.operandBytes(p), weights).map(
+          ({ first, count, base, slices }): Stage => ({
+            label: name,
+            source: gemv,
+            snippets: [
+              domain.input(p),
+              ...domain.padding(p),
+              ...sparse.items,
+              ...domain.product(p),
+              rows,
+              ...activationSnippets(p),
+              storeOf(p),
+            ],
+            consts: {
+              N: count / p.groups,
+              ROWS: count,
+              OUTPUTS: rowsOf(p),
+              BLOCK_ROWS: blockOf(p)[0],
+              SHARE: shareOf(p),
+              NR: perGroup,
+              LANES: GEMV_LANES,
+              THREADS: GEMV_THREADS,
+              TILES_N: tilesN({ ...p, N: count / p.groups }),
+              ...consts,
+              ...sparse.consts(p),
+              ...domain.consts(p),
+              ...activationConsts(p),
+            },
+            params: [p.M, first, base],
+            slices,
+            workgroups: p.M * tilesN({ ...p, N: count / p.groups }),
+          }),
+        ),
       ];
     },
     cost(p, device) {
@@ -342,7 +348,10 @@ const csrFormat: Sparse = {
   layout: csrRows,
   items: [pattern, valuesF32],
   consts: patternConsts,
-  operandBytes: (p) => 4 * p.weights.nnz,
+  operandBytes: (p) => ({
+    rows: {},
+    entries: { indices: indexBits(p) / 8, values: 4 * blockOf(p)[0] * blockOf(p)[1] },
+  }),
 };
 
 const bcsrFormat: Sparse = { ...csrFormat, format: 'bcsr', layout: bcsrRows };
@@ -352,7 +361,7 @@ const nmFormat: Sparse = {
   layout: nmRows,
   items: [nmItems],
   consts: (p) => ({ PAIRS: Math.ceil(p.K / 4), LAST_COLUMNS: p.K % 4 || 4 }),
-  operandBytes: (p) => 4 * p.weights.nnz,
+  operandBytes: (p) => ({ rows: { values: 8 * Math.ceil(p.K / 4), positions: Math.ceil(p.K / 8) }, entries: {} }),
 };
 
 const csrCodebookFormat: Sparse = {
@@ -360,7 +369,10 @@ const csrCodebookFormat: Sparse = {
   layout: csrCodebookRows,
   items: [pattern, valuesCodebook],
   consts: (p) => ({ ...patternConsts(p), BITS: p.weights.entries === 16 ? 4 : 8 }),
-  operandBytes: (p) => (indexBits(p) / 8) * p.weights.nnz,
+  operandBytes: (p) => ({
+    rows: {},
+    entries: { indices: indexBits(p) / 8, codes: p.weights.entries === 16 ? 0.5 : 1 },
+  }),
 };
 
 /** Whether a block is a word of activations; else it is four items. */
@@ -379,7 +391,7 @@ const csrInt8Format: Sparse = {
     PIXEL_CHANNELS: groupChannels(p),
   }),
   itemCols: (p) => (wholeWords(p) ? 4 : 1),
-  operandBytes: (p) => Math.max((indexBits(p) / 8 / blockOf(p)[1]) * p.weights.nnz, p.weights.nnz, 16 * rowsOf(p)),
+  operandBytes: (p) => ({ rows: { facts: 16 }, entries: { indices: indexBits(p) / 8, codes: blockOf(p)[1] } }),
 };
 
 export const csr = [

@@ -19,6 +19,7 @@ class WebgpuOperands implements Operands {
   constructor(
     readonly layout: string,
     readonly buffers: ReadonlyMap<string, WebgpuBuffer>,
+    readonly weights: Weights,
     readonly memory: WebgpuMemory,
   ) {
     this.bytes = [...buffers.values()].reduce((sum, buffer) => sum + buffer.bytes, 0);
@@ -222,7 +223,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       for (const buffer of buffers.values()) this.memory.free(buffer);
       throw error;
     }
-    return new WebgpuOperands(layout.name, buffers, this.memory);
+    return new WebgpuOperands(layout.name, buffers, weights, this.memory);
   }
 
   async prepare(variant: WebgpuVariant, problem: Problem, operands?: Operands): Promise<WebgpuKernel> {
@@ -230,7 +231,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
     if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
-    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device);
+    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device, operands?.weights);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;

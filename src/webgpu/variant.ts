@@ -1,3 +1,4 @@
+import type { Weights } from '../formats/format.js';
 import type { Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
@@ -42,8 +43,8 @@ export interface WebgpuVariant<P extends Problem = Problem> extends VariantBase<
   /** How the row wants its weights; absent for operators without weights. */
   // biome-ignore lint/suspicious/noExplicitAny: a table holds layouts of every format
   layout?: Layout<any>;
-  /** The dispatches in order. */
-  stages(p: P, device: Device): Stage[];
+  /** The dispatches in order. `weights` are those of the operands, where there are any. */
+  stages(p: P, device: Device, weights?: Weights): Stage[];
   /** Bytes of each buffer that lives from one stage to the next. */
   scratch?(p: P): Record<string, number>;
 }
