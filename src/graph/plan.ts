@@ -127,6 +127,9 @@ export class Planner {
   async realise(draft: Draft, key: string, shapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
     const release: (() => void)[] = [];
     try {
+      for (const { node, problem, selection } of draft.steps) {
+        draft.backend.warm?.(selection.variant, problem, isLayer(node) ? node.weights : undefined);
+      }
       const constants = this.#uploadConstants(draft, release);
       const operands = draft.steps.map((step) => this.#packStep(draft.backend, step, release));
       const kernels: Kernel[] = [];

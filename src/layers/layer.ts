@@ -95,15 +95,39 @@ export class Layer<D extends DType = 'float32'> {
    * device is gone and neither comes back nor has another to take over. The signal's reason when it is aborted.
    */
   async run(x: LayerInput, shape?: Shape, options: RunOptions<D> = {}): Promise<Tensor<D>> {
+    this.#requireAlive();
     const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
     this.#requireOutput(problem, options.output);
+    return this.#withPlan(problem, (plan) => this.#runPlan(plan, x, options), options);
+  }
+
+  /**
+   * Makes ready for inputs of a shape, as the first run would: chooses the kernel, packs the weights, compiles. Runs that
+   * follow find it done.
+   * @param shape of an input: [M, K] of linear, [batch, height, width, channels] of conv2d
+   * @param dtype of an input: one that the layer takes
+   * @throws ThinferError as `run` does
+   */
+  async prepare(shape: Shape, dtype: DType = 'float32'): Promise<void> {
+    this.#requireAlive();
+    elementCount(shape, `${this.#kind.place}: shape`);
+    const problem = this.#kind.problemOf(shape, this.#requireDtype(dtype));
+    await this.#withPlan(problem, async ({ kernel }) => void (await kernel));
+  }
+
+  /** Works with the plan for a problem, with another one where its device is lost. */
+  async #withPlan<T>(
+    problem: MatmulProblem,
+    work: (plan: Plan) => Promise<T>,
+    { signal, output }: RunOptions<D> = {},
+  ): Promise<T> {
     const retried = new Set<Backend>();
     for (;;) {
-      options.signal?.throwIfAborted();
-      const plan = this.#planFor(problem, options.output?.backend);
+      signal?.throwIfAborted();
+      const plan = this.#planFor(problem, output?.backend);
       plan.users++;
       try {
-        return await this.#runPlan(plan, x, options);
+        return await work(plan);
       } catch (error) {
         if (!isLost(error)) throw error;
         await this.#survive(plan.backend, retried, error);
@@ -211,8 +235,11 @@ export class Layer<D extends DType = 'float32'> {
   }
 
   #dtypeOf(x: LayerInput): DType {
+    return this.#requireDtype(x instanceof Tensor ? x.dtype : dtypeOf(x)!);
+  }
+
+  #requireDtype(dtype: DType): DType {
     const { inputs } = this.#dtypes;
-    const dtype = x instanceof Tensor ? x.dtype : dtypeOf(x)!;
     if (inputs.includes(dtype)) return dtype;
     throw new ThinferError({
       code: 'bad-argument',
@@ -223,11 +250,14 @@ export class Layer<D extends DType = 'float32'> {
     });
   }
 
+  #requireAlive(): void {
+    if (!this.#freed) return;
+    const { place } = this.#kind;
+    throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
+  }
+
   #shapeOf(x: LayerInput, given: Shape | undefined): Shape {
     const { place } = this.#kind;
-    if (this.#freed) {
-      throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
-    }
     if (!(x instanceof Tensor) && !(x instanceof Float32Array || x instanceof Uint8Array || x instanceof Int8Array)) {
       throw new ThinferError({
         code: 'bad-argument',
@@ -278,7 +308,10 @@ export class Layer<D extends DType = 'float32'> {
     });
     const backend = backends.find((b) => b.device === device)!;
     // Async from the start, so that all that fails on the device fails where the kernel is awaited.
-    const make = async () => backend.prepare(variant, problem, this.#operandsFor(backend, variant, problem));
+    const make = async () => {
+      backend.warm?.(variant, problem, this.weights);
+      return backend.prepare(variant, problem, this.#operandsFor(backend, variant, problem));
+    };
     const kernel = make();
     kernel.catch(() => {});
     return { problem, backend, candidates, kernel, users: 0 };

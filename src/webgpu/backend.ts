@@ -226,12 +226,21 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     return new WebgpuOperands(layout.name, buffers, weights, this.memory);
   }
 
+  warm(variant: WebgpuVariant, problem: Problem, weights?: Weights): void {
+    if (this.#gone) return;
+    for (const stage of this.#stagesOf(variant, problem, weights)) this.#pipelines.get(stage).catch(() => {});
+  }
+
+  #stagesOf(variant: WebgpuVariant, problem: Problem, weights: Weights | undefined): Stage[] {
+    return outputSize(problem) === 0 ? [] : variant.stages(problem, this.device, weights);
+  }
+
   async prepare(variant: WebgpuVariant, problem: Problem, operands?: Operands): Promise<WebgpuKernel> {
     this.#requireAlive();
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
     if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
-    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device, operands?.weights);
+    const stages = this.#stagesOf(variant, problem, operands?.weights);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;
