@@ -161,6 +161,11 @@ export class Planner {
   ): Promise<Plan> {
     const release: (() => void)[] = [];
     try {
+      for (const { node, problem, selection, forms } of draft.steps) {
+        // Weights in another form are packed from these first.
+        if (isMatmul(problem) && problem.weights !== forms[0]?.facts) continue;
+        draft.backend.warm?.(selection.variant, problem, isLayer(node) ? node.weights : undefined);
+      }
       const constants = this.#uploadConstants(draft, release);
       const operands = draft.steps.map((step) => this.#packStep(draft.backend, step, release));
       const kernels: Kernel[] = [];

@@ -110,17 +110,44 @@ export class Layer<D extends DType = 'float32'> {
    * device is gone and neither comes back nor has another to take over. The signal's reason when it is aborted.
    */
   async run(x: LayerInput, shape?: Shape, options: RunOptions<D> = {}): Promise<Tensor<D>> {
+    this.#requireAlive();
     const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
     this.#requireOutput(problem, options.output);
+    const run = async (plan: Plan) => {
+      const result = await this.#runPlan(plan, x, options);
+      this.#tuneLater(plan);
+      return result;
+    };
+    return this.#withPlan(problem, run, options);
+  }
+
+  /**
+   * Makes ready for inputs of a shape, as the first run would: chooses the kernel, packs the weights, compiles. Runs that
+   * follow find it done.
+   * @param shape of an input: [M, K] of linear, [batch, height, width, channels] of conv2d
+   * @param dtype of an input: one that the layer takes
+   * @throws ThinferError as `run` does
+   */
+  async prepare(shape: Shape, dtype: DType = 'float32'): Promise<void> {
+    this.#requireAlive();
+    elementCount(shape, `${this.#kind.place}: shape`);
+    const problem = this.#kind.problemOf(shape, this.#requireDtype(dtype));
+    await this.#withPlan(problem, async ({ kernel }) => void (await kernel));
+  }
+
+  /** Works with the plan for a problem, with another one where its device is lost. */
+  async #withPlan<T>(
+    problem: MatmulProblem,
+    work: (plan: Plan) => Promise<T>,
+    { signal, output }: RunOptions<D> = {},
+  ): Promise<T> {
     const retried = new Set<Backend>();
     for (;;) {
-      options.signal?.throwIfAborted();
-      const plan = this.#planFor(problem, options.output?.backend);
+      signal?.throwIfAborted();
+      const plan = this.#planFor(problem, output?.backend);
       plan.users++;
       try {
-        const output = await this.#runPlan(plan, x, options);
-        this.#tuneLater(plan);
-        return output;
+        return await work(plan);
       } catch (error) {
         if (!isLost(error)) throw error;
         await this.#survive(plan.backend, retried, error);
@@ -302,8 +329,11 @@ export class Layer<D extends DType = 'float32'> {
   }
 
   #dtypeOf(x: LayerInput): DType {
+    return this.#requireDtype(x instanceof Tensor ? x.dtype : dtypeOf(x)!);
+  }
+
+  #requireDtype(dtype: DType): DType {
     const { inputs } = this.#dtypes;
-    const dtype = x instanceof Tensor ? x.dtype : dtypeOf(x)!;
     if (inputs.includes(dtype)) return dtype;
     throw new ThinferError({
       code: 'bad-argument',
@@ -314,11 +344,14 @@ export class Layer<D extends DType = 'float32'> {
     });
   }
 
+  #requireAlive(): void {
+    if (!this.#freed) return;
+    const { place } = this.#kind;
+    throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
+  }
+
   #shapeOf(x: LayerInput, given: Shape | undefined): Shape {
     const { place } = this.#kind;
-    if (this.#freed) {
-      throw new ThinferError({ code: 'disposed', place, expected: 'a layer that was not freed', got: 'one that was' });
-    }
     if (!(x instanceof Tensor) && !(x instanceof Float32Array || x instanceof Uint8Array || x instanceof Int8Array)) {
       throw new ThinferError({
         code: 'bad-argument',
@@ -366,8 +399,11 @@ export class Layer<D extends DType = 'float32'> {
     const { variant, device, problem: asked } = this.#select(problem, backends);
     const backend = backends.find((b) => b.device === device)!;
     // Async from the start, so that all that fails on the device fails where the kernel is awaited.
-    const make = async () =>
-      backend.prepare(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
+    const make = async () => {
+      // In another form they are packed from these first.
+      if ((asked as MatmulProblem).weights === this.#parts.forms[0].facts) backend.warm?.(variant, asked, this.weights);
+      return backend.prepare(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
+    };
     const kernel = make();
     kernel.catch(() => {});
     const packed = operandsKey(backend, variant, asked);
