@@ -1,7 +1,10 @@
 // What the page tells the script that drives it. Plain data: it crosses a process boundary.
 
-/** How a peer stores weights: what our formats are compared with. */
-export type PeerKind = 'f32' | 'int8' | 'int4';
+/**
+ * How a peer stores weights: what our formats are compared with. `codes` and `sums`: 8-bit weights as `int8`, activations
+ * that are 8-bit codes already, and outputs that are codes or int32 sums; the others take and give f32.
+ */
+export type PeerKind = 'f32' | 'int8' | 'int4' | 'codes' | 'sums';
 export type PeerName = 'tfjs' | 'ort' | 'litert';
 
 export interface PageOptions {

@@ -7,7 +7,7 @@ import { chunksOf } from './groups';
 import { centredOf, FACTS, finishRow, flatRow, RowFacts, scaleGroup, scaleRow } from './rows';
 import { dot, maddubs, NR } from './tiles';
 
-// Few rows.
+// Few rows: panels of bytes, or panels that are decoded in registers.
 
 /** Products of sixteen weights, four channels of 4 k, with four values of A, in pairs. */
 // @ts-ignore: decorator
