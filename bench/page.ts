@@ -4,6 +4,7 @@ import type { Backend } from '../src/backend.js';
 import { dense, int8 } from '../src/formats/index.js';
 import { createWasmBackend, type WasmOptions } from '../src/wasm/index.js';
 import { check, type Expected, expectedOf, type Slack } from './check.js';
+import { measureOperator } from './operator-page.js';
 import { type OurContestant, ourContestants, prepareRow, runnable } from './ours.js';
 import { quantizeInt4 } from './peers/int4.js';
 import type { Peer, PeerContestant, PeerInputs } from './peers/peer.js';
@@ -14,6 +15,7 @@ import { inputSize, parseShape, type Shape, weightShape } from './shapes.js';
 import type {
   BenchPage,
   Message,
+  OperatorTimings,
   OurTiming,
   PageFacts,
   PageOptions,
@@ -267,6 +269,14 @@ async function measure(text: string, without: readonly string[]): Promise<ShapeT
   return timings;
 }
 
+async function operatorTimings(name: string, without: readonly string[]): Promise<OperatorTimings> {
+  const backend = await openBackend();
+  const enough = threadsOf(backend) === options.threads;
+  const timings = await measureOperator(name, enough ? backend : undefined, loaded, without, raceOptions(), step);
+  backend.free();
+  return timings;
+}
+
 const answer = (work: Promise<Message>): void => {
   work.catch((error): Message => ({ type: 'failed', error: messageOf(error) })).then(report);
 };
@@ -279,5 +289,8 @@ globalThis.bench = {
   },
   measure(shape, without) {
     answer(measure(shape, without).then((timings) => ({ type: 'timings', timings })));
+  },
+  measureOperator(name, without) {
+    answer(operatorTimings(name, without).then((timings) => ({ type: 'operator', timings })));
   },
 };

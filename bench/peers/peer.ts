@@ -1,4 +1,5 @@
 import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { OperatorCase } from '../operators.js';
 import type { Product } from '../problems.js';
 import type { Contestant } from '../race.js';
 import type { Shape } from '../shapes.js';
@@ -40,6 +41,12 @@ export interface PeerOperator {
 export interface Peer {
   name: PeerName;
   operators: readonly PeerOperator[];
+  /** An operator without weights on given inputs, or undefined where the peer has none. */
+  weightless?(
+    name: string,
+    operator: OperatorCase,
+    inputs: readonly Float32Array[],
+  ): Promise<PeerContestant> | undefined;
 }
 
 export const isDepthwise = (shape: Shape): boolean =>
