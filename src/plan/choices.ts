@@ -14,7 +14,7 @@ export interface Choice extends Measured {
 }
 
 /** Rates of a device, from a calibration: those of `Device`. */
-export type Rates = Pick<Device, 'macsPerNs' | 'bytesPerNs' | 'dispatchMs' | 'runMs'>;
+export type Rates = Pick<Device, 'macsPerNs' | 'bytesPerNs' | 'dispatchMs' | 'runMs' | 'transfer'>;
 
 export interface DeviceChoices {
   rates?: Rates;
@@ -148,10 +148,11 @@ function readFile(file: unknown): ChoicesFile {
 }
 
 function readRates(value: unknown, place: string): Rates {
-  const { macsPerNs, bytesPerNs, dispatchMs, runMs } = object(value, place);
-  const rates = { macsPerNs, bytesPerNs, dispatchMs, runMs } as Record<keyof Rates, number>;
-  for (const [name, rate] of Object.entries(rates)) time(rate, `${place}.${name}`);
-  return rates;
+  const { macsPerNs, bytesPerNs, dispatchMs, runMs, transfer } = object(value, place);
+  const rates = numbers({ macsPerNs, bytesPerNs, dispatchMs, runMs }, place);
+  if (transfer === undefined) return rates;
+  const { writeMs, readMs, bytesPerNs: moved } = object(transfer, `${place}.transfer`);
+  return { ...rates, transfer: numbers({ writeMs, readMs, bytesPerNs: moved }, `${place}.transfer`) };
 }
 
 function readChoice(value: unknown, place: string): Choice {
@@ -162,6 +163,11 @@ function readChoice(value: unknown, place: string): Choice {
   for (const [name, number] of entries(ms, `${place}.ms`)) times[name] = time(number, `${place}.ms.${name}`);
   if (!((variant as string) in times)) refuse(`${place}.ms`, `a time of ${variant}`, 'none');
   return { variant: variant as string, ms: times, effort: effort as Effort };
+}
+
+function numbers<K extends string>(values: Record<K, unknown>, place: string): Record<K, number> {
+  for (const name in values) time(values[name], `${place}.${name}`);
+  return values as Record<K, number>;
 }
 
 function time(value: unknown, place: string): number {
