@@ -60,6 +60,11 @@ export interface Backend<V extends VariantBase = VariantBase> {
   layoutOf(variant: V, problem: Problem): string;
   /** Packs validated weights and bias for a row's layout and puts them on the device. */
   pack(variant: V, problem: Problem, weights: Weights, bias: Bias | undefined): Operands;
+  /**
+   * Begins what `prepare` does for as long as it takes, such as compiling, so that it goes on while weights are packed.
+   * Failures come from `prepare`.
+   */
+  warm?(variant: V, problem: Problem, weights?: Weights): void;
   /** @param operands of the layout that the row names; absent for operators without weights */
   prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
   beginPass(options?: { timed?: boolean }): Pass;

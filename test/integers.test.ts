@@ -22,7 +22,7 @@ import {
   weightFacts,
 } from '../src/layers/problem.js';
 import type { Quantization } from '../src/plan/problem.js';
-import { createRuntime } from '../src/runtime.js';
+import { createRuntime, type Runtime } from '../src/runtime.js';
 import { requireCapability } from './support/capability.js';
 import { createRandom, denseMatrix, normals } from './support/random.js';
 
@@ -115,7 +115,13 @@ arithmetic('activations are clamps of codes', () => {
 arithmetic.run();
 
 const layers = suite('layers with integers');
-const runtime = await createRuntime({ backends: ['wasm'] });
+const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'] });
+const onGpu = suite('layers with integers on webgpu');
+const gpu = await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'] }).catch((error: Error) => error);
+const why = gpu instanceof Error ? gpu.message : '';
+/** The runtimes on which layers with integers are tested. */
+const places: [typeof layers, Runtime][] = [[layers, runtime]];
+if (requireCapability('WebGPU', why === '', why) && !(gpu instanceof Error)) places.push([onGpu, gpu]);
 
 const PACKERS: Record<string, (values: Float32Array, shape: { rows: number; cols: number }) => Weights> = {
   int8: (values, shape) => int8.pack(values, { ...shape, symmetric: false }),
@@ -127,8 +133,9 @@ const PACKERS: Record<string, (values: Float32Array, shape: { rows: number; cols
 
 const INPUT = { dtype: 'uint8', scale: 0.02, zeroPoint: 120 } as const;
 
-for (const [name, pack] of Object.entries(PACKERS)) {
-  layers(`${name}: what a layer takes and gives`, async () => {
+/** What layers take and give, as the oracle says, on one runtime. */
+function takesAndGives(test: typeof layers, runtime: Runtime, name: string, pack: (typeof PACKERS)[string]): void {
+  test(`${name}: what a layer takes and gives`, async () => {
     const [M, N, K] = [13, 21, 50];
     const random = createRandom(7);
     const weights = pack(denseMatrix(random, N, K), { rows: N, cols: K });
@@ -181,66 +188,74 @@ async function chain(
   return data;
 }
 
-layers('codes go from layer to layer', async () => {
-  const random = createRandom(3);
-  const shape: [number, number, number, number] = [2, 9, 8, 12];
-  const x = normals(random, 2 * 9 * 8 * 12);
-  const w1 = int8.pack(denseMatrix(random, 20, 9 * 12), { rows: 20, cols: 9 * 12 });
-  const w2 = int8.pack(denseMatrix(random, 7, 9 * 20), { rows: 7, cols: 9 * 20, symmetric: false });
-  const middle = { dtype: 'uint8', scale: 0.25, zeroPoint: 30 } as const;
-  const window = { kernel: 3, padding: 'same' } as const;
-  const options: Conv2dOptions = { ...window, input: INPUT, output: middle, activation: 'relu' };
-  const problem = conv2dProblem(weightFacts(w1), w1, [2, 9, 8], options);
-  const codes = Uint8Array.from(referenceMatmul(w1, problem, x).y);
-  const next = conv2dProblem(weightFacts(w2), w2, [2, 9, 8], { ...window, input: middle, output: 'int32' }, 'uint8');
-  const expected = referenceMatmul(w2, next, codes).y;
+/** Layers that hand each other codes and bits, and tensors that hold them. */
+function fromLayerToLayer(test: typeof layers, runtime: Runtime): void {
+  test('codes go from layer to layer', async () => {
+    const random = createRandom(3);
+    const shape: [number, number, number, number] = [2, 9, 8, 12];
+    const x = normals(random, 2 * 9 * 8 * 12);
+    const w1 = int8.pack(denseMatrix(random, 20, 9 * 12), { rows: 20, cols: 9 * 12 });
+    const w2 = int8.pack(denseMatrix(random, 7, 9 * 20), { rows: 7, cols: 9 * 20, symmetric: false });
+    const middle = { dtype: 'uint8', scale: 0.25, zeroPoint: 30 } as const;
+    const window = { kernel: 3, padding: 'same' } as const;
+    const options: Conv2dOptions = { ...window, input: INPUT, output: middle, activation: 'relu' };
+    const problem = conv2dProblem(weightFacts(w1), w1, [2, 9, 8], options);
+    const codes = Uint8Array.from(referenceMatmul(w1, problem, x).y);
+    const next = conv2dProblem(weightFacts(w2), w2, [2, 9, 8], { ...window, input: middle, output: 'int32' }, 'uint8');
+    const expected = referenceMatmul(w2, next, codes).y;
 
-  const first = await runtime.conv2d(w1, { ...window, input: INPUT, output: middle, activation: 'relu' });
-  const second = await runtime.conv2d(w2, { ...window, input: middle, output: 'int32' });
-  const tensor = await first.run(x, shape);
-  assert.is(tensor.dtype, 'uint8');
-  assert.equal(await tensor.data(), codes);
-  const y = await second.run(tensor);
-  assert.equal(Array.from(await y.data()), Array.from(expected));
-  for (const thing of [tensor, y, first, second]) thing.free();
-});
+    const first = await runtime.conv2d(w1, { ...window, input: INPUT, output: middle, activation: 'relu' });
+    const second = await runtime.conv2d(w2, { ...window, input: middle, output: 'int32' });
+    const tensor = await first.run(x, shape);
+    assert.is(tensor.dtype, 'uint8');
+    assert.equal(await tensor.data(), codes);
+    const y = await second.run(tensor);
+    assert.equal(Array.from(await y.data()), Array.from(expected));
+    for (const thing of [tensor, y, first, second]) thing.free();
+  });
 
-layers('bits go from layer to layer, to the answer of f32', async () => {
-  const random = createRandom(11);
-  for (const [channels, between, outputs, binaryPadding] of [
-    [16, 33, 40, 'zero'],
-    [37, 64, 5, 'one'],
-    [3, 96, 31, 'zero'],
-  ] as const) {
-    const shape: [number, number, number, number] = [2, 7, 9, channels];
-    const x = normals(random, 2 * 7 * 9 * channels);
-    const w1 = xnor.pack(denseMatrix(random, between, 9 * channels), { rows: between, cols: 9 * channels });
-    const w2 = xnor.pack(denseMatrix(random, outputs, 9 * between), { rows: outputs, cols: 9 * between });
-    // As a batch norm leaves it: some channels nearly always on, some off.
-    const bias = normals(random, between, 8);
-    const window = { kernel: 3, padding: 'same', binaryPadding } as const;
-    const second = () => runtime.conv2d(w2, window);
-    const floats = await chain(await runtime.conv2d(w1, { ...window, bias }), await second(), x, shape);
-    const bits = await chain(await runtime.conv2d(w1, { ...window, bias, output: 'bits' }), await second(), x, shape);
-    assert.equal(bits, floats);
-    assert.ok(new Set(floats).size > 10);
-  }
-});
+  test('bits go from layer to layer, to the answer of f32', async () => {
+    const random = createRandom(11);
+    for (const [channels, between, outputs, binaryPadding] of [
+      [16, 33, 40, 'zero'],
+      [37, 64, 5, 'one'],
+      [3, 96, 31, 'zero'],
+    ] as const) {
+      const shape: [number, number, number, number] = [2, 7, 9, channels];
+      const x = normals(random, 2 * 7 * 9 * channels);
+      const w1 = xnor.pack(denseMatrix(random, between, 9 * channels), { rows: between, cols: 9 * channels });
+      const w2 = xnor.pack(denseMatrix(random, outputs, 9 * between), { rows: outputs, cols: 9 * between });
+      // As a batch norm leaves it: some channels nearly always on, some off.
+      const bias = normals(random, between, 8);
+      const window = { kernel: 3, padding: 'same', binaryPadding } as const;
+      const second = () => runtime.conv2d(w2, window);
+      const floats = await chain(await runtime.conv2d(w1, { ...window, bias }), await second(), x, shape);
+      const bits = await chain(await runtime.conv2d(w1, { ...window, bias, output: 'bits' }), await second(), x, shape);
+      assert.equal(bits, floats);
+      assert.ok(new Set(floats).size > 10);
+    }
+  });
 
-layers('tensors of every dtype', async () => {
-  for (const [data, shape, dtype] of [
-    [Float32Array.of(1, -2, 3), [3], 'float32'],
-    [Int32Array.of(1, -(2 ** 31)), [2, 1], 'int32'],
-    [Uint8Array.of(0, 255, 7), [1, 3], 'uint8'],
-    [Int8Array.of(-128, 127, 0, 1, 2), [5], 'int8'],
-    [Uint32Array.of(1, 2, 3, 4), [2, 33], 'bits'],
-  ] as const) {
-    const tensor = runtime.tensor(data, shape);
-    assert.is(tensor.dtype, dtype);
-    assert.equal(await tensor.data(), data);
-    tensor.free();
-  }
-});
+  test('tensors of every dtype', async () => {
+    for (const [data, shape, dtype] of [
+      [Float32Array.of(1, -2, 3), [3], 'float32'],
+      [Int32Array.of(1, -(2 ** 31)), [2, 1], 'int32'],
+      [Uint8Array.of(0, 255, 7), [1, 3], 'uint8'],
+      [Int8Array.of(-128, 127, 0, 1, 2), [5], 'int8'],
+      [Uint32Array.of(1, 2, 3, 4), [2, 33], 'bits'],
+    ] as const) {
+      const tensor = runtime.tensor(data, shape);
+      assert.is(tensor.dtype, dtype);
+      assert.equal(await tensor.data(), data);
+      tensor.free();
+    }
+  });
+}
+
+for (const [test, runtime] of places) {
+  for (const [name, pack] of Object.entries(PACKERS)) takesAndGives(test, runtime, name, pack);
+  fromLayerToLayer(test, runtime);
+}
 
 /** Asserts a ThinferError whose message has all of the words. */
 async function refused(made: () => unknown, ...words: string[]): Promise<void> {
@@ -333,37 +348,22 @@ layers('options are checked without a runtime', () => {
 layers.after(() => runtime.free());
 layers.run();
 
-const webgpu = suite('integers on webgpu');
-const gpu = await createRuntime({ backends: ['webgpu'] }).catch((error: Error) => error);
-const reason = gpu instanceof Error ? gpu.message : '';
-if (requireCapability('WebGPU', reason === '', reason) && !(gpu instanceof Error)) {
-  webgpu('tensors hold them', async () => {
-    for (const [data, shape] of [
-      [Uint8Array.of(1, 2, 3, 4, 255), [5]],
-      [Int8Array.of(-128, 127, 0), [1, 3]],
-      [Uint32Array.of(7, 2 ** 31), [2, 3]],
-    ] as const) {
-      const tensor = gpu.tensor(data, shape);
-      assert.equal(await tensor.data(), data);
-      tensor.free();
-    }
+if (!(gpu instanceof Error)) {
+  onGpu('a buffer of bytes is wrapped and written', async () => {
+    const shape = { rows: 6, cols: 40 };
+    const weights = int8.pack(denseMatrix(createRandom(1), 6, 40), shape);
+    const output = { dtype: 'uint8', scale: 0.3, zeroPoint: 9 } as const;
+    const layer = await gpu.linear(weights, { input: INPUT, output });
+    const codes = Uint8Array.from({ length: 3 * 40 }, (_, i) => (i * 37) % 256);
+    const x = gpu.tensor(codes, [3, 40]);
+    const y = gpu.tensor(new Uint8Array(18).fill(77), [3, 6]);
+    const inside = gpu.wrap(x.buffer.gpu!, [3, 40], 'uint8');
+    const outside = gpu.wrap(y.buffer.gpu!, [3, 6], 'uint8');
+    assert.is(await layer.run(inside, undefined, { output: outside }), outside);
+    const problem = linearProblem(weightFacts(weights), weights, 3, { input: INPUT, output }, 'uint8');
+    assert.equal(Array.from(await y.data()), Array.from(referenceMatmul(weights, problem, codes).y));
+    for (const thing of [layer, inside, outside, x, y]) thing.free();
   });
-
-  webgpu('no row takes them, and says so', async () => {
-    const shape = { rows: 3, cols: 40 };
-    const values = denseMatrix(createRandom(1), 3, 40);
-    const layer = await gpu.linear(int8.pack(values, shape), { input: INPUT });
-    await refused(
-      () => layer.run(new Float32Array(40)),
-      'a kernel that runs int8 linear',
-      'quantises at run time only',
-    );
-    await refused(() => layer.run(new Uint8Array(40)), 'takes float32, not uint8');
-    const signs = await gpu.linear(xnor.pack(values, shape), { output: 'bits' });
-    await refused(() => signs.run(new Float32Array(40)), 'gives float32, not bits');
-    for (const thing of [layer, signs]) thing.free();
-  });
-
-  webgpu.after(() => gpu.free());
+  onGpu.after(() => gpu.free());
 }
-webgpu.run();
+onGpu.run();

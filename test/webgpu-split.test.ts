@@ -23,6 +23,17 @@ const linear: [format: FormatName, weights: string, K: number][] = [
   ['codebook', '16, int8', 700],
   ['ternary', 'random', 700],
 ];
+/** Sparse weights, whose parts begin where their rows do. */
+const sparse: [format: FormatName, weights: string, shape: [M: number, N: number, K: number]][] = [
+  ['csr', 'random', [3, 300, 100]],
+  ['csr', 'empty rows', [5, 333, 101]],
+  ['bcsr', 'random', [3, 602, 23]],
+  ['nm', 'random', [3, 300, 127]],
+  ['csrCodebook', 'random', [3, 300, 100]],
+  ['csrCodebook', '256', [3, 900, 99]],
+  ['csrInt8', 'random', [3, 300, 200]],
+  ['csrInt8', 'blocks of 4', [3, 300, 399]],
+];
 const specs: [FormatName, MatmulSpec][] = [
   ...linear.map(([format, weights, K]): [FormatName, MatmulSpec] => [
     format,
@@ -95,11 +106,34 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'str
     });
   }
 
+  for (const [format, weights, shape] of sparse) {
+    test(`${format}, ${weights}`, async () => {
+      for (const walk of ['spmm_256x1', 'spmm_64x1', 'gemv_1x4']) {
+        largest = 0;
+        const parts = await run(walk, format, { ...common, weights, linear: shape });
+        assert.ok(parts > 1, `${parts} dispatch`);
+        assert.ok(largest <= LIMIT, `bound ${largest} bytes`);
+      }
+    });
+  }
+
+  test('a convolution with sparse weights', async () => {
+    const image: [number, number, number] = [1, 5, 6];
+    const conv = { image, channels: 11, outputs: 257, kernel: 3, padding: 'same' } as const;
+    const spec: MatmulSpec = { ...common, weights: 'random', conv };
+    for (const walk of ['spmm_64x1', 'gemv_1x4']) assert.ok((await run(walk, 'csr', spec)) > 1);
+  });
+
   test('refuses what no part of is small enough', () => {
     const spec: MatmulSpec = { ...common, weights: 'random', linear: [1, 65, 5000] };
     const { problem } = matmulCase('dense', spec);
     const rows = backend.variants.filter(({ format }) => format === 'dense');
     for (const row of rows) assert.match(String(row.supports?.(problem as never, facts)), /binds at most/);
+    // 64 rows of it need not fit, whatever these hold.
+    const wide = matmulCase('csr', { ...common, weights: 'random', linear: [1, 65, 500] }).problem;
+    for (const row of backend.variants.filter(({ format }) => format === 'csr')) {
+      assert.match(String(row.supports?.(wide as never, facts)), /binds at most/);
+    }
   });
 
   test.after(() => backend.free());

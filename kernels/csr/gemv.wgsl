@@ -3,16 +3,17 @@
 // LANES threads share SHARE rows of W, which share their columns, and walk along the items side by side; partial sums
 // meet in workgroup memory. A is gathered where it lies.
 //
-// What an item is is up to the snippets: begin_of, end_of, element_of, value_of; add_product, finish; row_at,
+// What an item is is up to the snippets: begin_of, end_of, element_of, value_of; add_product, finish, store; row_at,
 // row_element, and the types Element and Sum.
 //
-// Bindings: output [M, ROWS] f32; params.M.
+// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
 // Constants: ROWS = GROUPS * N, N; BLOCK_ROWS = rows of W that an entry has, SHARE = those or 1; NR, LANES (a power of
 // 2), THREADS = NR * LANES; TILES_N = ceil(ROWS / SHARE / NR).
 struct Params {
   M: u32,
+  first: u32,
+  base: u32,
 }
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
 var<workgroup> partial: array<Sum, THREADS * SHARE>;
@@ -54,7 +55,7 @@ fn main(
   if (lane % LANES == 0u) {
     for (var j = 0u; j < SHARE; j++) {
       if (r0 + j < ROWS) {
-        output[m * ROWS + r0 + j] = finish(partial[j * THREADS + lane], m, r0 + j);
+        store(m, params.first + r0 + j, finish(partial[j * THREADS + lane], m, r0 + j));
       }
     }
   }

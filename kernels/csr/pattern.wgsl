@@ -3,6 +3,8 @@
 //
 // An entry is ITEMS items, one column each. OVERHANG of those in the last block of columns, LAST_COLUMN, are past the
 // matrix.
+//
+// Of the entries those from params.base on are bound, and counted from there.
 @group(0) @binding(1) var<storage, read> indptr: array<u32>;
 @group(0) @binding(6) var<storage, read> indices: array<u32>;
 
@@ -15,13 +17,13 @@ fn column_of(entry: u32) -> u32 {
 
 /// The first item of row b of blocks.
 fn begin_of(b: u32) -> u32 {
-  return indptr[b] * ITEMS;
+  return (indptr[b] - params.base) * ITEMS;
 }
 
 /// One past the last item of row b of blocks.
 fn end_of(b: u32) -> u32 {
-  let end = indptr[b + 1u];
-  if (OVERHANG > 0u && end > indptr[b] && column_of(end - 1u) == LAST_COLUMN) {
+  let end = indptr[b + 1u] - params.base;
+  if (OVERHANG > 0u && end > indptr[b] - params.base && column_of(end - 1u) == LAST_COLUMN) {
     return end * ITEMS - OVERHANG;
   }
   return end * ITEMS;

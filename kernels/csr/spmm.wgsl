@@ -5,14 +5,16 @@
 // W. THREADS items at a time are staged in workgroup memory, with the element made an address. Rows of W come fastest,
 // so that workgroups which run together share their part of A.
 //
-// What an item is is up to the snippets: begin_of, end_of, element_of, value_of; add_product, finish; base_of, offset_of.
+// What an item is is up to the snippets: begin_of, end_of, element_of, value_of; add_product, finish, store;
+// base_of, offset_of.
 //
-// Bindings: planes (planes_f32.wgsl or planes_words.wgsl); output [M, ROWS]; params.M.
+// Bindings: planes (planes_f32.wgsl or planes_words.wgsl); output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
 // Constants: ROWS = GROUPS * N, N; BLOCK_ROWS = rows of W that an entry has, SHARE = those or 1; THREADS, PER.
 struct Params {
   M: u32,
+  first: u32,
+  base: u32,
 }
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
 const JOBS = (ROWS + SHARE - 1u) / SHARE;
@@ -66,7 +68,7 @@ fn main(
     }
     for (var j = 0u; j < SHARE; j++) {
       if (r0 + j < ROWS) {
-        output[m * ROWS + r0 + j] = finish(sums[i * SHARE + j], m, r0 + j);
+        store(m, params.first + r0 + j, finish(sums[i * SHARE + j], m, r0 + j));
       }
     }
   }

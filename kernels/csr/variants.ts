@@ -5,16 +5,18 @@ import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
 import type { FormatName } from '../../src/formats/format.js';
 import type { NmWeights } from '../../src/formats/nm.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
-import type { Device, Layout } from '../../src/plan/variant.js';
+import type { Device, Layout, VariantBase } from '../../src/plan/variant.js';
 import type { Consts, Stage } from '../../src/webgpu/variant.js';
 import { inputOf } from '../dense/variants.js';
-import paddingBytes from '../int8/padding.wgsl';
 import {
+  BYTE_INPUTS,
   inputOf as bytesOf,
   DOT4,
+  elementsOf,
   finishSymmetric,
   PLAIN,
   packFacts,
+  paddingOf,
   quantizedScratch,
   quantizeStages,
   sampleConsts,
@@ -24,12 +26,12 @@ import {
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
 import inputF32 from '../shared/input_f32.wgsl';
-import inputWords from '../shared/input_words.wgsl';
-import { groupChannels, type MatmulVariant, matmulBuffers, rowSource } from '../shared/matmul.js';
+import { groupChannels, type MatmulVariant, matmulBuffers, rowSource, storeOf } from '../shared/matmul.js';
 import paddingF32 from '../shared/padding_f32.wgsl';
 import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
 import nmItems from './nm.wgsl';
+import { fitsInParts, type OperandBytes, partsOf } from './parts.js';
 import pattern from './pattern.wgsl';
 import planes from './planes.wgsl';
 import planesConv from './planes_conv.wgsl';
@@ -52,18 +54,18 @@ function shareOf(p: MatmulProblem): number {
 }
 
 /** What activations are to sparse weights: f32, or words of four signed bytes. */
-interface Domain {
+interface Domain extends Pick<VariantBase, 'inputs'> {
   isa: string;
   requires?: readonly string[];
   /** Elements of one pixel of one group. */
   channels(p: MatmulProblem): number;
   /** WGSL of planes, of activations in pixels (one at a time, or as they fit), and of what is outside the image. */
   planes: string;
-  elements: string;
+  elements(p: MatmulProblem): string;
   input(p: MatmulProblem): string;
-  padding: string;
+  padding(p: MatmulProblem): readonly string[];
   /** WGSL that defines add_product and finish. */
-  product: readonly string[];
+  product(p: MatmulProblem): readonly string[];
   consts(p: MatmulProblem): Consts;
   before(p: MatmulProblem): Stage[];
   scratch(p: MatmulProblem): Record<string, number>;
@@ -75,10 +77,10 @@ const floats: Domain = {
   isa: 'wgsl',
   channels: groupChannels,
   planes: planesF32,
-  elements: inputF32,
+  elements: () => inputF32,
   input: inputOf,
-  padding: paddingF32,
-  product: [productF32],
+  padding: () => [paddingF32],
+  product: () => [productF32],
   consts: () => ({}),
   before: () => [],
   scratch: () => ({}),
@@ -88,12 +90,13 @@ const floats: Domain = {
 const bytes = ({ isa, product, requires }: typeof DOT4 | typeof PLAIN, rate: number): Domain => ({
   isa,
   requires,
+  inputs: BYTE_INPUTS,
   channels: wordsOf,
   planes: planesWords,
-  elements: inputWords,
+  elements: elementsOf,
   input: bytesOf,
-  padding: paddingBytes,
-  product: [product, ...finishSymmetric],
+  padding: paddingOf,
+  product: (p) => [product, ...finishSymmetric(p)],
   consts: sampleConsts,
   before: quantizeStages,
   scratch: quantizedScratch,
@@ -110,8 +113,7 @@ interface Sparse {
   consts(p: MatmulProblem): Consts;
   /** Weights that an item multiplies in each row. */
   itemCols?(p: MatmulProblem): number;
-  /** Bytes of the largest operand. */
-  operandBytes(p: MatmulProblem): number;
+  operandBytes(p: MatmulProblem): OperandBytes;
 }
 
 /** Constants of pattern.wgsl for items of one column of a block each. */
@@ -126,8 +128,8 @@ function patternConsts(p: MatmulProblem): Consts {
 }
 
 function supports(p: MatmulProblem, device: Device, sparse: Sparse, scratch: Record<string, number>): true | string {
-  const weights = Math.max(sparse.operandBytes(p), 4 * (rowsOf(p) + 1));
-  return fits(device, { ...matmulBuffers(p), weights, ...scratch });
+  const bound = fitsInParts(p, device, sparse.operandBytes(p));
+  return bound === true ? fits(device, { ...matmulBuffers(p), ...scratch }) : bound;
 }
 
 function paddedSize({ window: w }: MatmulProblem): [height: number, width: number] {
@@ -144,7 +146,7 @@ const SPMM_THREADS = 64;
 /** @param per rows of A a thread holds */
 function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number): MatmulVariant {
   const { format, layout } = sparse;
-  const { isa, requires } = domain;
+  const { isa, requires, inputs } = domain;
   const tile = SPMM_THREADS * per;
   const name = `${format}_spmm_${tile}x1_${isa}`;
   const jobs = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p));
@@ -155,10 +157,11 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
     ops: ['linear', 'conv2d'],
     format,
     requires,
+    inputs,
     layout,
     supports: (p, device) => supports(p, device, sparse, scratch(p)),
     scratch,
-    stages(p) {
+    stages(p, device, weights) {
       const { batch, inHeight, inWidth, padTop, padLeft } = p.window;
       const [height, width] = paddedSize(p);
       const conv = { ...windowConsts(p), PADDED_HEIGHT: height, PADDED_WIDTH: width };
@@ -169,39 +172,44 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
         {
           label: 'csr/planes.wgsl',
           source: planes,
-          snippets: [domain.elements, domain.padding],
+          snippets: [domain.elements(p), ...domain.padding(p)],
           consts: { CHANNELS: channels, PLANES: elements, ...domain.consts(p) },
           params: [batch, inHeight, inWidth, padTop, padLeft, height, width],
           workgroups: batch * Math.ceil((height * width) / 16) * Math.ceil(elements / 16),
         },
-        {
-          label: name,
-          source: spmm,
-          snippets: [
-            domain.planes,
-            domain.padding,
-            ...sparse.items,
-            ...domain.product,
-            p.op === 'linear' ? planesLinear : planesConv,
-            ...activationSnippets(p),
-          ],
-          consts: {
-            N: p.N,
-            ROWS: rowsOf(p),
-            GROUPS: p.groups,
-            CHANNELS: channels,
-            BLOCK_ROWS: blockOf(p)[0],
-            SHARE: shareOf(p),
-            THREADS: SPMM_THREADS,
-            PER: per,
-            ...(p.op === 'linear' ? {} : conv),
-            ...sparse.consts(p),
-            ...domain.consts(p),
-            ...activationConsts(p),
-          },
-          params: [p.M],
-          workgroups: workgroups(p),
-        },
+        ...partsOf(p, device, sparse.operandBytes(p), weights).map(
+          ({ first, count, base, slices }): Stage => ({
+            label: name,
+            source: spmm,
+            snippets: [
+              domain.planes,
+              ...domain.padding(p),
+              ...sparse.items,
+              ...domain.product(p),
+              p.op === 'linear' ? planesLinear : planesConv,
+              ...activationSnippets(p),
+              storeOf(p),
+            ],
+            consts: {
+              N: count / p.groups,
+              ROWS: count,
+              OUTPUTS: rowsOf(p),
+              GROUPS: p.groups,
+              CHANNELS: channels,
+              BLOCK_ROWS: blockOf(p)[0],
+              SHARE: shareOf(p),
+              THREADS: SPMM_THREADS,
+              PER: per,
+              ...(p.op === 'linear' ? {} : conv),
+              ...sparse.consts(p),
+              ...domain.consts(p),
+              ...activationConsts(p),
+            },
+            params: [p.M, first, base],
+            slices,
+            workgroups: workgroups({ ...p, N: count / p.groups }),
+          }),
+        ),
       ];
     },
     cost(p, device) {
@@ -224,7 +232,7 @@ const GEMV_LANES = 16;
 
 function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
   const { format, layout } = sparse;
-  const { isa, requires } = domain;
+  const { isa, requires, inputs } = domain;
   const name = `${format}_gemv_1x4_${isa}`;
   const perGroup = GEMV_THREADS / GEMV_LANES;
   const tilesN = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p) / perGroup);
@@ -233,41 +241,47 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
     ops: ['linear', 'conv2d'],
     format,
     requires,
+    inputs,
     layout,
     supports: (p, device) => supports(p, device, sparse, domain.scratch(p)),
     scratch: domain.scratch,
-    stages(p) {
+    stages(p, device, weights) {
       const { rows, consts } = rowSource(p, domain.channels(p));
       return [
         ...domain.before(p),
-        {
-          label: name,
-          source: gemv,
-          snippets: [
-            domain.input(p),
-            domain.padding,
-            ...sparse.items,
-            ...domain.product,
-            rows,
-            ...activationSnippets(p),
-          ],
-          consts: {
-            N: p.N,
-            ROWS: rowsOf(p),
-            BLOCK_ROWS: blockOf(p)[0],
-            SHARE: shareOf(p),
-            NR: perGroup,
-            LANES: GEMV_LANES,
-            THREADS: GEMV_THREADS,
-            TILES_N: tilesN(p),
-            ...consts,
-            ...sparse.consts(p),
-            ...domain.consts(p),
-            ...activationConsts(p),
-          },
-          params: [p.M],
-          workgroups: p.M * tilesN(p),
-        },
+        ...partsOf(p, device, sparse.operandBytes(p), weights).map(
+          ({ first, count, base, slices }): Stage => ({
+            label: name,
+            source: gemv,
+            snippets: [
+              domain.input(p),
+              ...domain.padding(p),
+              ...sparse.items,
+              ...domain.product(p),
+              rows,
+              ...activationSnippets(p),
+              storeOf(p),
+            ],
+            consts: {
+              N: count / p.groups,
+              ROWS: count,
+              OUTPUTS: rowsOf(p),
+              BLOCK_ROWS: blockOf(p)[0],
+              SHARE: shareOf(p),
+              NR: perGroup,
+              LANES: GEMV_LANES,
+              THREADS: GEMV_THREADS,
+              TILES_N: tilesN({ ...p, N: count / p.groups }),
+              ...consts,
+              ...sparse.consts(p),
+              ...domain.consts(p),
+              ...activationConsts(p),
+            },
+            params: [p.M, first, base],
+            slices,
+            workgroups: p.M * tilesN({ ...p, N: count / p.groups }),
+          }),
+        ),
       ];
     },
     cost(p, device) {
@@ -334,7 +348,10 @@ const csrFormat: Sparse = {
   layout: csrRows,
   items: [pattern, valuesF32],
   consts: patternConsts,
-  operandBytes: (p) => 4 * p.weights.nnz,
+  operandBytes: (p) => ({
+    rows: {},
+    entries: { indices: indexBits(p) / 8, values: 4 * blockOf(p)[0] * blockOf(p)[1] },
+  }),
 };
 
 const bcsrFormat: Sparse = { ...csrFormat, format: 'bcsr', layout: bcsrRows };
@@ -344,7 +361,7 @@ const nmFormat: Sparse = {
   layout: nmRows,
   items: [nmItems],
   consts: (p) => ({ PAIRS: Math.ceil(p.K / 4), LAST_COLUMNS: p.K % 4 || 4 }),
-  operandBytes: (p) => 4 * p.weights.nnz,
+  operandBytes: (p) => ({ rows: { values: 8 * Math.ceil(p.K / 4), positions: Math.ceil(p.K / 8) }, entries: {} }),
 };
 
 const csrCodebookFormat: Sparse = {
@@ -352,7 +369,10 @@ const csrCodebookFormat: Sparse = {
   layout: csrCodebookRows,
   items: [pattern, valuesCodebook],
   consts: (p) => ({ ...patternConsts(p), BITS: p.weights.entries === 16 ? 4 : 8 }),
-  operandBytes: (p) => (indexBits(p) / 8) * p.weights.nnz,
+  operandBytes: (p) => ({
+    rows: {},
+    entries: { indices: indexBits(p) / 8, codes: p.weights.entries === 16 ? 0.5 : 1 },
+  }),
 };
 
 /** Whether a block is a word of activations; else it is four items. */
@@ -371,7 +391,7 @@ const csrInt8Format: Sparse = {
     PIXEL_CHANNELS: groupChannels(p),
   }),
   itemCols: (p) => (wholeWords(p) ? 4 : 1),
-  operandBytes: (p) => Math.max((indexBits(p) / 8 / blockOf(p)[1]) * p.weights.nnz, p.weights.nnz, 16 * rowsOf(p)),
+  operandBytes: (p) => ({ rows: { facts: 16 }, entries: { indices: indexBits(p) / 8, codes: blockOf(p)[1] } }),
 };
 
 export const csr = [

@@ -1,8 +1,13 @@
+import type { DType } from '../../src/dtype.js';
+import { codeRange, quantizeLinear } from '../../src/formats/activations.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
-import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { outputRange } from '../../src/formats/outputs.js';
+import { type MatmulProblem, type Quantization, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
-import type { Stage } from '../../src/webgpu/variant.js';
+import type { Consts, Stage } from '../../src/webgpu/variant.js';
 import inputWords from '../shared/input_words.wgsl';
+import inputWordsGiven from '../shared/input_words_given.wgsl';
+import inputWordsGivenx4 from '../shared/input_words_givenx4.wgsl';
 import inputWordsx4 from '../shared/input_wordsx4.wgsl';
 import {
   type Arithmetic,
@@ -17,14 +22,19 @@ import {
 } from '../shared/matmul.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import finish from './finish.wgsl';
+import finishIntegers from './finish_integers.wgsl';
+import packCodes from './pack_codes.wgsl';
 import padding from './padding.wgsl';
 import productDot4 from './product_dot4.wgsl';
 import productPlain from './product_plain.wgsl';
 import quantize from './quantize.wgsl';
+import quantizeGiven from './quantize_given.wgsl';
 import range from './range.wgsl';
 import rowSumAffine from './row_sum_affine.wgsl';
 import rowSumSymmetric from './row_sum_symmetric.wgsl';
 import rowSums from './row_sums.wgsl';
+import samples from './samples.wgsl';
+import samplesGiven from './samples_given.wgsl';
 
 /** Words of one pixel of one group: four channels each. */
 export const wordsOf = (p: MatmulProblem): number => Math.ceil(groupChannels(p) / 4);
@@ -95,22 +105,125 @@ function tailMask(p: MatmulProblem): number {
   return used === 0 ? 0xffffffff : 2 ** (8 * used) - 1;
 }
 
-export function inputOf(p: MatmulProblem): string {
-  return wordsOf(p) % 4 === 0 ? inputWordsx4 : inputWords;
+/**
+ * How activations become words of signed bytes: quantised by sample or as is given, packed from codes, or read as they
+ * arrive.
+ */
+function inputKind({ input, channels, groups }: MatmulProblem): 'samples' | 'given' | 'packed' | 'words' {
+  if (!input.quantization) return 'samples';
+  if (input.dtype === 'float32') return 'given';
+  return (channels / groups) % 4 === 0 ? 'words' : 'packed';
 }
 
-/** Constants of padding.wgsl and of what ends a sum. */
-export const sampleConsts = (p: MatmulProblem) => ({ TAIL_MASK: tailMask(p), ROWS_PER_SAMPLE: p.M / p.samples });
+/** WGSL of the activations. */
+export function inputOf(p: MatmulProblem): string {
+  const aligned = wordsOf(p) % 4 === 0;
+  if (inputKind(p) === 'words') return aligned ? inputWordsGivenx4 : inputWordsGiven;
+  return aligned ? inputWordsx4 : inputWords;
+}
+
+/** Those read one at a time. */
+export const elementsOf = (p: MatmulProblem): string => (inputKind(p) === 'words' ? inputWordsGiven : inputWords);
+
+/** WGSL that defines sample_of and padding. */
+export const paddingOf = (p: MatmulProblem): string[] => [p.input.quantization ? samplesGiven : samples, padding];
+
+/** The given zero point, counted from the least code. */
+function zeroCode({ dtype, zeroPoint }: Quantization): number {
+  return zeroPoint - codeRange(dtype)[0];
+}
+
+/** Constants of the activations, of padding.wgsl and of what ends a sum. */
+export function sampleConsts(p: MatmulProblem): Consts {
+  const { quantization, dtype } = p.input;
+  return {
+    TAIL_MASK: tailMask(p),
+    ROWS_PER_SAMPLE: p.M / p.samples,
+    FLIP: dtype === 'uint8' ? 0x80808080 : 0,
+    ...(quantization && {
+      GIVEN_SCALE: new Uint32Array(Float32Array.of(quantization.scale).buffer)[0],
+      GIVEN_ZERO: (zeroCode(quantization) - 128) >>> 0,
+    }),
+  };
+}
+
+const wordBytes = (p: MatmulProblem): number => 4 * p.samples * sampleWords(p);
 
 /** What quantizeStages leave: `words` and `samples`. */
-export const quantizedScratch = (p: MatmulProblem): Record<string, number> => ({
-  partial: 8 * p.samples * partsOf(p),
-  samples: 8 * p.samples,
-  words: 4 * p.samples * sampleWords(p),
-});
+export function quantizedScratch(p: MatmulProblem): Record<string, number> {
+  switch (inputKind(p)) {
+    case 'words':
+      return {};
+    case 'samples':
+      return { partial: 8 * p.samples * partsOf(p), samples: 8 * p.samples, words: wordBytes(p) };
+    default:
+      return { words: wordBytes(p) };
+  }
+}
 
 /** Activations as bytes, and their scales. */
 export function quantizeStages(p: MatmulProblem): Stage[] {
+  const kind = inputKind(p);
+  if (kind === 'words') return [];
+  if (kind === 'packed') return [packStage(p)];
+  return kind === 'given' ? [givenStage(p, p.input.quantization!)] : sampleStages(p);
+}
+
+/** Codes as they arrive, into whole words. */
+function packStage(p: MatmulProblem): Stage {
+  const count = wordBytes(p) / 4;
+  const { TAIL_MASK, FLIP } = sampleConsts(p);
+  return {
+    label: 'int8/pack_codes.wgsl',
+    source: packCodes,
+    consts: { CHANNELS: groupChannels(p), WORDS: wordsOf(p), TAIL_MASK, FLIP },
+    params: [count],
+    workgroups: Math.ceil(count / 64),
+  };
+}
+
+/** f32 values by a quantisation that is given. */
+function givenStage(p: MatmulProblem, quantization: Quantization): Stage {
+  const count = wordBytes(p) / 4;
+  return {
+    label: 'int8/quantize_given.wgsl',
+    source: quantizeGiven,
+    consts: {
+      CHANNELS: groupChannels(p),
+      WORDS: wordsOf(p),
+      INVERSE: { f32: Math.max(1 / quantization.scale, 2 ** -126) },
+      ZERO_CODE: zeroCode(quantization),
+    },
+    params: [count, 0, 0, 0, ...leastValues(quantization)],
+    workgroups: Math.ceil(count / QUANTIZE_BLOCK),
+  };
+}
+
+/** The float of an integer that is ordered as floats are: see range.wgsl. */
+function fromOrdered(order: number): number {
+  return new Float32Array(Int32Array.of(order < 0 ? order ^ 0x7fffffff : order).buffer)[0];
+}
+
+/** Where each of the 256 codes begins: the least f32 that becomes it or one above, as an ordered integer. */
+export function leastValues(quantization: Quantization): Int32Array {
+  const infinity = 0x7f800000;
+  const [first] = codeRange(quantization.dtype);
+  const least = new Int32Array(256).fill(-infinity - 1);
+  for (let code = 1; code < 256; code++) {
+    let low = least[code - 1];
+    let high = infinity;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (quantizeLinear(fromOrdered(middle), quantization) - first >= code) high = middle;
+      else low = middle + 1;
+    }
+    least[code] = low;
+  }
+  return least;
+}
+
+/** f32 values by what each sample holds. */
+function sampleStages(p: MatmulProblem): Stage[] {
   const blocks = Math.ceil(sampleWords(p) / QUANTIZE_BLOCK);
   return [
     {
@@ -147,8 +260,8 @@ function rowSumStage(p: MatmulProblem): Stage {
   return {
     label: 'int8/row_sums.wgsl',
     source: rowSums,
-    snippets: [inputOf(p), padding, rows],
-    consts: { ...consts, TAIL_MASK: tailMask(p), THREADS: 64 },
+    snippets: [inputOf(p), ...paddingOf(p), rows],
+    consts: { ...sampleConsts(p), ...consts, THREADS: 64 },
     params: [p.M],
     workgroups: Math.ceil((p.M * p.groups) / 64),
   };
@@ -163,8 +276,28 @@ export const DOT4 = {
 } as const;
 export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: undefined } as const;
 
+/** WGSL from a sum to an output. */
+const finishOf = ({ output }: MatmulProblem): string => (output.dtype === 'float32' ? finish : finishIntegers);
+
 /** What ends a sum of weights without zero points, or from which they were taken. */
-export const finishSymmetric: readonly string[] = [rowSumSymmetric, finish];
+export const finishSymmetric = (p: MatmulProblem): readonly string[] => [rowSumSymmetric, finishOf(p)];
+
+/** Constants of finish_integers.wgsl. */
+function outputConsts(p: MatmulProblem): Consts {
+  const { dtype, quantization } = p.output;
+  if (dtype === 'float32') return {};
+  const [low, high] = outputRange(p);
+  return {
+    CODES: quantization !== undefined,
+    OUTPUT_ZERO: { i32: quantization?.zeroPoint ?? 0 },
+    OUTPUT_LOW: { i32: low },
+    OUTPUT_HIGH: { i32: high },
+  };
+}
+
+/** What 8-bit arithmetic takes and, where a row has one scale, gives. */
+export const BYTE_INPUTS: readonly DType[] = ['float32', 'uint8', 'int8'];
+const BYTE_OUTPUTS: readonly DType[] = ['float32', 'int32', 'uint8', 'int8'];
 
 /** An arithmetic of weights that become words of four signed bytes. */
 export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'layout' | 'supports' | 'rowBytes'> {
@@ -194,6 +327,8 @@ export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], pla
         name,
         isa,
         requires,
+        inputs: BYTE_INPUTS,
+        outputs: BYTE_OUTPUTS,
         layout,
         supports,
         rowBytes,
@@ -202,12 +337,12 @@ export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], pla
         span: arithmetic.span,
         snippets: (p) => [
           (arithmetic.input ?? inputOf)(p),
-          padding,
+          ...paddingOf(p),
           ...arithmetic.weights(p),
           product,
-          ...(arithmetic.finish?.(p) ?? finishSymmetric),
+          ...(arithmetic.finish ?? finishSymmetric)(p),
         ],
-        consts: (p) => ({ ...sampleConsts(p), ...arithmetic.consts?.(p) }),
+        consts: (p) => ({ ...sampleConsts(p), ...outputConsts(p), ...arithmetic.consts?.(p) }),
         before: (p) => [...quantizeStages(p), ...(arithmetic.before?.(p) ?? [])],
         scratch: (p) => ({ ...quantizedScratch(p), ...arithmetic.scratch?.(p) }),
         rate: (p) => rate * (arithmetic.rate?.(p) ?? 1),
@@ -222,7 +357,7 @@ export const int8 = byteRows(
     format: 'int8',
     layout: rowsOfBytes,
     weights: () => [weightsRows],
-    finish: (p) => (p.weights.symmetric ? finishSymmetric : [rowSumAffine, finish]),
+    finish: (p) => (p.weights.symmetric ? finishSymmetric(p) : [rowSumAffine, finishOf(p)]),
     before: (p) => (p.weights.symmetric ? [] : [rowSumStage(p)]),
     scratch: (p): Record<string, number> => (p.weights.symmetric ? {} : { row_sums: 4 * p.M * p.groups }),
     rowBytes: (p) => ({ weights: 16 * Math.ceil((tapsOf(p) * wordsOf(p)) / 4), facts: 16 }),

@@ -3,7 +3,7 @@
 //   total = sum over groups of scale * f32(sum of a w - za * sum of w)
 // groups[r, group] = (bits of scale, sum of w << 8 | zero point).
 // Constants: ROW_GROUPS = groups of a row; ROWS_PER_SAMPLE; SPAN = elements of a group; ZERO = the zero point, or 255
-// where groups tell. Needs: samples (padding.wgsl).
+// where groups tell. Needs: sample_of.
 @group(0) @binding(3) var<storage, read> groups: array<vec2<i32>>;
 
 alias Total = f32;
@@ -14,7 +14,7 @@ struct GroupQuad {
 }
 
 fn row_zero(m: u32) -> i32 {
-  return bitcast<i32>(samples[m / ROWS_PER_SAMPLE].y);
+  return bitcast<i32>(sample_of(m / ROWS_PER_SAMPLE).y);
 }
 
 fn group_quad(r: vec4<u32>, group: u32) -> GroupQuad {

@@ -6,13 +6,13 @@ import type { TernaryWeights } from '../../src/formats/ternary.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout, PackedOperands } from '../../src/plan/variant.js';
 import type { Stage } from '../../src/webgpu/variant.js';
-import padding from '../int8/padding.wgsl';
 import {
   type ByteArithmetic,
   byteRows,
   finishSymmetric,
   inputOf,
   packFacts,
+  paddingOf,
   sampleConsts,
   sum,
   wordsOf,
@@ -160,7 +160,7 @@ function groupedRows(format: FormatName, bits: 2 | 4): ByteArithmetic {
     format,
     layout: grouped(bits),
     weights: (p) => [...(groupsOf(p) > 1 ? [sumsGrouped] : [zeroOfRow]), differences, bits === 4 ? weights4 : weights2],
-    finish: (p) => (groupsOf(p) > 1 ? [finishGrouped] : finishSymmetric),
+    finish: (p) => (groupsOf(p) > 1 ? [finishGrouped] : finishSymmetric(p)),
     consts: (p) => ({ ZERO: p.weights.symmetric ? 2 ** (bits - 1) : 255, ROW_GROUPS: groupsOf(p) }),
     input: (p) => (unfolds(p) ? inputUnfolded : inputOf(p)),
     rowSource: (p) => (unfolds(p) ? plainRows(p, depthOf(p)) : rowSource(p, wordsOf(p))),
@@ -185,10 +185,10 @@ function unfoldStage(p: MatmulProblem): Stage {
   return {
     label: 'lowbit/unfold.wgsl',
     source: unfold,
-    snippets: [inputOf(p), padding, rows],
+    snippets: [inputOf(p), ...paddingOf(p), rows],
     consts: {
+      ...sampleConsts(p),
       ...consts,
-      TAIL_MASK: sampleConsts(p).TAIL_MASK,
       PIXEL_CHANNELS: groupChannels(p),
       COLUMNS: p.K,
       ROW_WORDS: depthOf(p),

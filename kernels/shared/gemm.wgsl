@@ -6,17 +6,16 @@
 // banks.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// multiply_add, finish, and the types Element and Sum. Where columns have scales by group (GROUPED), sums become totals
+// multiply_add, finish, the types Element and Sum, and store_quad. Where columns have scales by group (GROUPED), sums become totals
 // after every SPAN columns: fold, total_at, and the type Totals.
 //
-// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Bindings: output [M, OUTPUTS]; params.M, params.first = the column of output where row 0 of W goes.
 // Constants: OUTPUTS, N, GROUPS, GROUPED, SPAN; SIDE_M, SIDE_N, THREADS = SIDE_M * SIDE_N; PER_M, PER_N; TILE_K, so that a thread
 // stages at most one 4 x 4 block of A and one of W a step; TILES_N = ceil(N / TILE_N); DEPTH.
 struct Params {
   M: u32,
   first: u32,
 }
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
 const TILE_M = 4u * SIDE_M * PER_M;
@@ -127,11 +126,18 @@ fn main(
       }
       for (var j = 0u; j < PER_N; j++) {
         let n = n0 + (j * SIDE_N + column) * 4u;
-        let total = total_at(&totals, &sums, (i * PER_N + j) * 4u + part);
-        for (var c = 0u; c < 4u; c++) {
-          if (n + c < N) {
-            output[m * OUTPUTS + params.first + group * N + n + c] = finish(total[c], m, group * N + n + c);
-          }
+        if (n < N) {
+          // Columns beyond the edge repeat the last; they are not stored.
+          let total = total_at(&totals, &sums, (i * PER_N + j) * 4u + part);
+          let r = group * N + n;
+          let last = group * N + N - 1u;
+          let values = vec4<Output>(
+            finish(total.x, m, r),
+            finish(total.y, m, min(r + 1u, last)),
+            finish(total.z, m, min(r + 2u, last)),
+            finish(total.w, m, min(r + 3u, last)),
+          );
+          store_quad(m, params.first + r, values, min(4u, N - n));
         }
       }
     }

@@ -4,16 +4,15 @@
 // side by side, SPAN columns at a time, so that weights are read once, in order; totals meet in workgroup memory.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
+// dot_add, finish, store, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
 // columns.
 //
-// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Bindings: output [M, OUTPUTS]; params.M, params.first = the column of output where row 0 of W goes.
 // Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; MR, NR, LANES (a power of 2), THREADS = NR * LANES; TILES_N = ceil(N / NR).
 struct Params {
   M: u32,
   first: u32,
 }
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
 var<workgroup> partial: array<Total, MR * THREADS>;
@@ -70,7 +69,7 @@ fn main(
   if (lane % LANES == 0u && n < N) {
     for (var i = 0u; i < MR; i++) {
       if (m0 + i < params.M) {
-        output[(m0 + i) * OUTPUTS + params.first + r] = finish(partial[i * THREADS + lane], m0 + i, r);
+        store(m0 + i, params.first + r, finish(partial[i * THREADS + lane], m0 + i, r));
       }
     }
   }

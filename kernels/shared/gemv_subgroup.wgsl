@@ -5,16 +5,15 @@
 // memory.
 //
 // What A, W, a product and finish mean is up to the snippets: row_at, row_quad (A), load_weights, weight_quad (W),
-// dot_add, finish, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
+// dot_add, finish, store, and the types Element and Sum; row_zero, add_group and Total, which make totals of the sums over SPAN
 // columns.
 //
-// Bindings: output [M, OUTPUTS] f32; params.M, params.first = the column of output where row 0 of W goes.
+// Bindings: output [M, OUTPUTS]; params.M, params.first = the column of output where row 0 of W goes.
 // Constants: OUTPUTS, N, GROUPS, DEPTH, SPAN; NR, THREADS; TILES_N = ceil(N / NR).
 struct Params {
   M: u32,
   first: u32,
 }
-@group(0) @binding(8) var<storage, read_write> output: array<f32>;
 @group(0) @binding(9) var<uniform> params: Params;
 
 /// Subgroups may be as small as 4 threads.
@@ -68,6 +67,6 @@ fn main(
     for (var i = 1u; i < subgroups; i++) {
       total += partial[i * NR + lane];
     }
-    output[m * OUTPUTS + params.first + group * N + n0 + lane] = finish(total, m, group * N + n0 + lane);
+    store(m, params.first + group * N + n0 + lane, finish(total, m, group * N + n0 + lane));
   }
 }

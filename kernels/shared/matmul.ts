@@ -1,6 +1,7 @@
+import { byteLength, type DType, storedLength } from '../../src/dtype.js';
 import type { FormatName } from '../../src/formats/format.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import type { Device, Layout } from '../../src/plan/variant.js';
+import type { Device, Layout, VariantBase } from '../../src/plan/variant.js';
 import type { Consts, Stage, WebgpuVariant } from '../../src/webgpu/variant.js';
 import { activationConsts, activationSnippets } from './activation.js';
 import { fits, limitsOf, predictMs, windowConsts } from './cost.js';
@@ -12,6 +13,10 @@ import gemv from './gemv.wgsl';
 import gemvSubgroup from './gemv_subgroup.wgsl';
 import rowsConv from './rows_conv.wgsl';
 import rowsLinear from './rows_linear.wgsl';
+import storeBits from './store_bits.wgsl';
+import storeBytes from './store_bytes.wgsl';
+import storeF32 from './store_f32.wgsl';
+import storeI32 from './store_i32.wgsl';
 import sumsPlain from './sums_plain.wgsl';
 
 /*
@@ -64,7 +69,7 @@ export function rowSource(p: MatmulProblem, channels: number): RowSource {
   return { rows: rowsConv, depth, consts: { ...consts, ...windowConsts(p) } };
 }
 
-export interface Arithmetic {
+export interface Arithmetic extends Pick<VariantBase, 'inputs' | 'outputs'> {
   format: FormatName;
   /** Start of the names of its rows; default: the format. */
   name?: string;
@@ -199,12 +204,15 @@ const subgroupWalk: Walk = {
   efficiency: 0.15,
 };
 
+/** Outputs of a thread. */
+const directPer = ({ output: { dtype } }: MatmulProblem): number => (dtype === 'uint8' || dtype === 'int8' ? 4 : 1);
+
 const directWalk: Walk = {
   name: 'direct_1x1',
   source: direct,
   threads: 64,
-  consts: () => ({}),
-  workgroups: (p) => Math.ceil((p.M * p.N * p.groups) / 64),
+  consts: (p) => ({ PER: directPer(p) }),
+  workgroups: (p) => Math.ceil((p.M * p.N * p.groups) / 64 / directPer(p)),
   macs: (p) => p.M * p.N * p.groups * Math.ceil(p.K / 4) * 4,
   passes: () => 1,
   efficiency: 0.04,
@@ -243,8 +251,23 @@ export const LEAST_WALKS: readonly Walk[] = [gemm32x32, gemv1];
 
 /** Bytes that any matmul reads and writes beside its weights. */
 export function matmulBuffers(p: MatmulProblem): { input: number; output: number } {
-  return { input: 4 * pixelsOf(p) * p.channels, output: 4 * p.M * p.N * p.groups };
+  const bytesOf = (dtype: DType, shape: number[]) => byteLength(dtype, storedLength(dtype, shape));
+  return {
+    input: bytesOf(p.input.dtype, [pixelsOf(p), p.channels]),
+    output: bytesOf(p.output.dtype, [p.M, p.N * p.groups]),
+  };
 }
+
+const STORES: Record<DType, string> = {
+  float32: storeF32,
+  int32: storeI32,
+  uint8: storeBytes,
+  int8: storeBytes,
+  bits: storeBits,
+};
+
+/** WGSL that defines Output, store and store_quad. */
+export const storeOf = ({ output }: MatmulProblem): string => STORES[output.dtype];
 
 /** Output channels that one dispatch computes, and what it binds of each operand that has rows: [offset, bytes]. */
 interface Part {
@@ -275,7 +298,7 @@ function partsOf(p: MatmulProblem, device: Device, rowBytes: Record<string, numb
 
 /** The rows of one arithmetic. */
 export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] {
-  const { format, name: prefix = format, isa, requires, layout, rate } = arithmetic;
+  const { format, name: prefix = format, isa, requires, inputs, outputs, layout, rate } = arithmetic;
   const sourceOf = (p: MatmulProblem) => arithmetic.rowSource?.(p) ?? rowSource(p, arithmetic.channels(p));
   const operandBytes = (p: MatmulProblem) =>
     p.groups * p.N * Object.values(arithmetic.rowBytes(p)).reduce((total, bytes) => total + bytes, 0);
@@ -290,6 +313,8 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
       ops: ['linear', 'conv2d'],
       format,
       requires: walk.requires ? [...walk.requires, ...(requires ?? [])] : requires,
+      inputs,
+      outputs,
       layout,
       supports(p, device) {
         const suits = arithmetic.supports?.(p) ?? true;
@@ -312,7 +337,7 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
               label: name,
               source: walk.source,
               enables: walk.enables,
-              snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p)],
+              snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p), storeOf(p)],
               consts: {
                 OUTPUTS: p.groups * p.N,
                 N: part.N,

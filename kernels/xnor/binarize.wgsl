@@ -1,13 +1,12 @@
 // words[pixel, group, c / 32], bit c % 32 = 1 where input[pixel, group, c] >= 0; 0 beyond the channels
 //
-// One word a thread. The sign is read from the bits, where -0 counts as 0 and NaN as negative, as in the format.
+// One word a thread.
 //
-// Bindings: input [pixels, GROUPS * CHANNELS] f32; words; params.words = pixels * GROUPS * WORDS.
+// Bindings: input (through sign_of); words; params.words = pixels * GROUPS * WORDS.
 // Constants: CHANNELS = channels of a pixel in a group; WORDS = ceil(CHANNELS / 32).
 struct Params {
   words: u32,
 }
-@group(0) @binding(0) var<storage, read> input: array<u32>;
 @group(0) @binding(1) var<storage, read_write> words: array<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
@@ -24,12 +23,10 @@ fn main(
     return;
   }
   let c = i % WORDS * 32u;
-  let address = i / WORDS * CHANNELS + c;
   let count = min(32u, CHANNELS - c);
   var word = 0u;
   for (var bit = 0u; bit < count; bit++) {
-    let value = input[address + bit];
-    word |= u32(value <= 0x7f800000u || value == 0x80000000u) << bit;
+    word |= sign_of(i / WORDS, c + bit) << bit;
   }
   words[i] = word;
 }

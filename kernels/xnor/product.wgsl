@@ -1,12 +1,9 @@
-// Products of 32 signs at once, as the number of signs that differ; and from that number to an output:
+// Products of 32 signs at once, as the number of signs that differ; and from that number to a sum:
 //   sum of products = K - 2 * mismatches
-// Outside the image a window reads +1. Where it should add nothing (ZERO_PADDING), finish takes the weights of those
+// Outside the image a window reads +1. Where it should add nothing (ZERO_PADDING), sum_of takes the weights of those
 // taps out again: only outputs at the border pay for it.
-//   output = activate(f32(sum) * scale[r] + bias[r])
 // Constants: K = signs of a row; PIXEL_SIGNS = channels of a pixel in a group; CHANNELS = words of those; TAPS;
 // TAIL_MASK = the bits of a pixel's last word that hold channels; ZERO_PADDING: bool.
-@group(0) @binding(2) var<storage, read> scale: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 fn multiply_add(sums: vec4<i32>, a: u32, w: vec4<u32>) -> vec4<i32> {
   return sums + vec4<i32>(countOneBits(vec4<u32>(a) ^ w));
@@ -30,7 +27,7 @@ fn tap_sum(r: u32, tap: u32) -> i32 {
   return 2 * i32(ones) - i32(PIXEL_SIGNS);
 }
 
-fn finish(mismatches: i32, m: u32, r: u32) -> f32 {
+fn sum_of(mismatches: i32, m: u32, r: u32) -> i32 {
   var sum = i32(K) - 2 * mismatches;
   if (ZERO_PADDING) {
     for (var tap = 0u; tap < TAPS; tap++) {
@@ -39,5 +36,5 @@ fn finish(mismatches: i32, m: u32, r: u32) -> f32 {
       }
     }
   }
-  return activate(f32(sum) * scale[r] + bias[r]);
+  return sum;
 }

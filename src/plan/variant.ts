@@ -19,6 +19,8 @@ export interface Device {
   dispatchMs: number;
   /** Milliseconds of one run whatever it does: submit and read-back. */
   runMs: number;
+  /** To and from memory of its own: milliseconds of any transfer, and the rate. Absent: it works in the host's memory. */
+  transfer?: { writeMs: number; readMs: number; bytesPerNs: number };
   /** WASM: threads that share the tiles of a stage. */
   threads?: number;
   /** WebGPU: the device's limits. */
@@ -63,8 +65,13 @@ export interface Candidate {
   variant: string;
   backend: BackendName;
   device: string;
+  /** linear and conv2d: how it stores the weights, and their bytes. */
+  format?: FormatName;
+  bytes?: number;
+  /** Milliseconds of one run, submission included; infinite where it can't run. */
   predictedMs: number;
-  /** Bytes of weights on the device, when packed for this variant. */
+  /** The same from timing on the device, where it was timed. */
+  measuredMs?: number;
   chosen: boolean;
   /** Why it was chosen or why not. */
   reason: string;

@@ -3,6 +3,7 @@ import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../backend.j
 import { asData, byteLength, type DataByDType, type DType, type TensorData } from '../dtype.js';
 import { describe, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
+import { epilogueOf } from '../formats/outputs.js';
 import { isMatmul, type MatmulProblem, outputSize, type Problem } from '../plan/problem.js';
 import type { Device } from '../plan/variant.js';
 import { type OpenedDevice, openDevice, type WebgpuOptions } from './device.js';
@@ -18,6 +19,7 @@ class WebgpuOperands implements Operands {
   constructor(
     readonly layout: string,
     readonly buffers: ReadonlyMap<string, WebgpuBuffer>,
+    readonly weights: Weights,
     readonly memory: WebgpuMemory,
   ) {
     this.bytes = [...buffers.values()].reduce((sum, buffer) => sum + buffer.bytes, 0);
@@ -208,7 +210,9 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     this.#requireAlive();
     const { layout } = variant;
     if (!layout || !isMatmul(problem)) throw noWeights(variant, problem);
-    const arrays = { ...layout.pack(weights, problem), bias: bias ?? new Float32Array(weights.rows) };
+    const epilogue = epilogueOf(weights, problem, bias);
+    const packed = layout.pack(epilogue.weights, problem);
+    const arrays = { ...packed, bias: epilogue.bias ?? new Float32Array(weights.rows) };
     const usage = USAGE.storage | USAGE.copySrc | USAGE.copyDst;
     const buffers = new Map<string, WebgpuBuffer>();
     try {
@@ -219,7 +223,16 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       for (const buffer of buffers.values()) this.memory.free(buffer);
       throw error;
     }
-    return new WebgpuOperands(layout.name, buffers, this.memory);
+    return new WebgpuOperands(layout.name, buffers, weights, this.memory);
+  }
+
+  warm(variant: WebgpuVariant, problem: Problem, weights?: Weights): void {
+    if (this.#gone) return;
+    for (const stage of this.#stagesOf(variant, problem, weights)) this.#pipelines.get(stage).catch(() => {});
+  }
+
+  #stagesOf(variant: WebgpuVariant, problem: Problem, weights: Weights | undefined): Stage[] {
+    return outputSize(problem) === 0 ? [] : variant.stages(problem, this.device, weights);
   }
 
   async prepare(variant: WebgpuVariant, problem: Problem, operands?: Operands): Promise<WebgpuKernel> {
@@ -227,7 +240,7 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
     if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
     if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
-    const stages = outputSize(problem) === 0 ? [] : variant.stages(problem, this.device);
+    const stages = this.#stagesOf(variant, problem, operands?.weights);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
       throw error;

@@ -1,3 +1,4 @@
+import type { Weights } from '../formats/format.js';
 import type { Problem } from '../plan/problem.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
@@ -6,8 +7,13 @@ export interface F32Const {
   f32: number;
 }
 
+/** A constant of type i32. */
+export interface I32Const {
+  i32: number;
+}
+
 /** What a stage writes above its WGSL: `const NAME: u32 = 3u;` and so on. Lists become `array<u32, length>`. */
-export type Consts = Readonly<Record<string, number | boolean | readonly number[] | F32Const>>;
+export type Consts = Readonly<Record<string, number | boolean | readonly number[] | F32Const | I32Const>>;
 
 /**
  * One dispatch. Its shader is a block of `const` lines, the snippets, then the file as it stands; its entry point is
@@ -37,18 +43,19 @@ export interface WebgpuVariant<P extends Problem = Problem> extends VariantBase<
   /** How the row wants its weights; absent for operators without weights. */
   // biome-ignore lint/suspicious/noExplicitAny: a table holds layouts of every format
   layout?: Layout<any>;
-  /** The dispatches in order. */
-  stages(p: P, device: Device): Stage[];
+  /** The dispatches in order. `weights` are those of the operands, where there are any. */
+  stages(p: P, device: Device, weights?: Weights): Stage[];
   /** Bytes of each buffer that lives from one stage to the next. */
   scratch?(p: P): Record<string, number>;
 }
 
-function literal(value: number | boolean | readonly number[] | F32Const, place: string): [type: string, text: string] {
+function literal(value: Consts[string], place: string): [type: string, text: string] {
   if (typeof value === 'boolean') return ['bool', String(value)];
   if (typeof value === 'number') {
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) throw new Error(`${place} = ${value} is no u32`);
     return ['u32', `${value}u`];
   }
+  if ('i32' in value) return ['i32', String(value.i32)];
   if ('f32' in value) {
     const text = String(Math.fround(value.f32));
     return ['f32', /^-?\d+$/.test(text) ? `${text}.0` : text];

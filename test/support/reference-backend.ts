@@ -1,7 +1,7 @@
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../../src/backend.js';
 import { asData, type DataByDType, type DType, type TensorData } from '../../src/dtype.js';
 import { ThinferError } from '../../src/errors.js';
-import type { Bias, Weights } from '../../src/formats/format.js';
+import type { Bias, FormatName, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
 import { referenceMatmul } from '../../src/formats/reference.js';
 import { computeWeightless } from '../../src/graph/reference.js';
@@ -58,6 +58,19 @@ export interface ReferenceOptions {
   costMs?: number;
   /** Operators and formats that it has no row for. */
   without?: readonly string[];
+  /** Rows for matmuls, instead of one a format. */
+  rows?: readonly SimulatedRow[];
+}
+
+/** A row that says how long it takes. */
+export interface SimulatedRow {
+  name: string;
+  format: FormatName;
+  predictedMs: number;
+  /** What a pass that is timed is told for one run. */
+  takesMs(): number;
+  /** Gives wrong answers. */
+  wrong?: boolean;
 }
 
 /**
@@ -81,7 +94,10 @@ export class ReferenceBackend implements Backend {
   /** When set, buffers may not take more than this. */
   limitBytes = Number.POSITIVE_INFINITY;
 
-  constructor({ name = 'wasm', costMs = 1, without = [] }: ReferenceOptions = {}) {
+  readonly #simulated: ReadonlyMap<string, SimulatedRow>;
+
+  constructor({ name = 'wasm', costMs = 1, without = [], rows: simulated }: ReferenceOptions = {}) {
+    this.#simulated = new Map(simulated?.map((row) => [row.name, row]));
     this.device = {
       backend: name,
       label: `reference ${name}`,
@@ -92,15 +108,17 @@ export class ReferenceBackend implements Backend {
       runMs: 0.5,
     };
     const cost = () => costMs;
-    const rows: VariantBase[] = [
-      ...Object.values(formats).map((format) => ({
+    const matmuls =
+      simulated?.map(({ name, format, predictedMs }) => ({ name, format, cost: () => predictedMs })) ??
+      Object.values(formats).map((format) => ({
         name: `${format.name}_matmul_reference`,
-        ops: ['linear', 'conv2d'] as const,
         format: format.name,
         inputs: DTYPES,
         outputs: DTYPES,
         cost,
-      })),
+      }));
+    const rows: VariantBase[] = [
+      ...matmuls.map((row) => ({ ...row, ops: ['linear', 'conv2d'] as const })),
       ...WEIGHTLESS.map((op) => ({ name: `${op}_reference`, ops: [op], inputs: DTYPES, outputs: DTYPES, cost })),
     ];
     this.variants = rows.filter(({ format, ops }) => !without.some((word) => word === format || word === ops[0]));
@@ -173,7 +191,11 @@ export class ReferenceBackend implements Backend {
   }
 
   beginPass(): Pass {
+    let elapsedMs: number | undefined;
     return {
+      get elapsedMs() {
+        return elapsedMs;
+      },
       run: (kernel, inputs, output) => {
         if (inputs.includes(output)) throw new Error(`${kernel.variant}: the output is an input too`);
         const { problem, operands } = kernel as ReferenceKernel;
@@ -181,6 +203,10 @@ export class ReferenceBackend implements Backend {
         const arrays = inputs.map((input, i) => asData(types.inputs[i], alive(input as ReferenceBuffer)));
         compute(problem, arrays, asData(types.output, alive(output as ReferenceBuffer)), operands);
         this.ran.push(kernel.variant);
+        const row = this.#simulated.get(kernel.variant);
+        if (!row) return;
+        if (row.wrong) new Float32Array(alive(output as ReferenceBuffer))[0] += 1;
+        elapsedMs = (elapsedMs ?? 0) + row.takesMs();
       },
       submit: async () => {
         if (!this.lost) return;
