@@ -16,6 +16,8 @@ export interface IntegerConstant {
   kind: 'integers';
   dims: readonly number[];
   data: readonly Dim[];
+  /** The data type that the model has them in, where it says so. */
+  type?: number;
 }
 
 /** Shape arithmetic has few elements; what has more is no shape. */
