@@ -4,6 +4,7 @@ import { batchMatmul } from './batch_matmul/variants.js';
 import { bcsr } from './bcsr/variants.js';
 import { binary } from './binary/variants.js';
 import { codebook } from './codebook/variants.js';
+import { codes } from './codes/variants.js';
 import { copy } from './copy/variants.js';
 import { csr } from './csr/variants.js';
 import { csrCodebook } from './csr-codebook/variants.js';
@@ -41,6 +42,7 @@ export const wasmVariants: readonly WasmVariant[] = [
   ...elementwise,
   ...softmax,
   ...copy,
+  ...codes,
   ...gather,
   ...resample,
   ...reduce,

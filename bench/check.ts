@@ -1,5 +1,6 @@
 // Whether an answer is right: nothing is timed that is not.
 
+import type { TensorData } from '../src/dtype.js';
 import type { Weights } from '../src/formats/format.js';
 import { errorBound, referenceMatmul } from '../src/formats/reference.js';
 import { linearProblem } from '../src/layers/problem.js';
@@ -22,8 +23,11 @@ export interface Expected {
   largest: number;
 }
 
-/** The right answer of a problem, or of some rows of it spread over all. */
-export function expectedOf(weights: Weights, problem: MatmulProblem, x: Float32Array): Expected {
+/** What an answer may differ by beyond its rounding bound: so much each element, or as much as 8-bit activations cost. */
+export type Slack = number | 'quantized';
+
+/** The right answer of a problem, or of some rows of it spread over all. Bits count as 0 and 1. */
+export function expectedOf(weights: Weights, problem: MatmulProblem, x: TensorData): Expected {
   const { M, N, K, groups } = problem;
   const width = N * groups;
   const fitting = Math.max(Math.floor(REFERENCE_MACS / (K * width)), 1);
@@ -32,21 +36,23 @@ export function expectedOf(weights: Weights, problem: MatmulProblem, x: Float32A
   let part = problem;
   let inputs = x;
   if (count < M) {
-    part = linearProblem(problem.weights, weights, count, {});
-    inputs = new Float32Array(count * K);
-    for (let r = 0; r < count; r++) inputs.set(x.subarray(r * step * K, (r * step + 1) * K), r * K);
+    const { input, output } = problem;
+    part = { ...linearProblem(problem.weights, weights, count, {}), input, output };
+    const stored = x.length / M;
+    inputs = x.slice(0, count * stored);
+    for (let r = 0; r < count; r++) inputs.set(x.subarray(r * step * stored, (r * step + 1) * stored), r * stored);
   }
   const { y, magnitude } = referenceMatmul(weights, part, inputs);
   const largest = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return { y, count, step, width, bound: (i) => errorBound(problem, magnitude[i]), largest };
+  const exact = problem.output.dtype !== 'float32';
+  return { y, count, step, width, bound: (i) => (exact ? 0 : errorBound(problem, magnitude[i])), largest };
 }
 
 /**
  * The largest error of an answer over the largest right value.
- * @param quantized the answer may differ as much as 8-bit activations do; else every element is bounded
  * @throws Error when the answer is wrong
  */
-export function check(y: ArrayLike<number>, expected: Expected, quantized: boolean): number {
+export function check(y: ArrayLike<number>, expected: Expected, slack: Slack = 0): number {
   const { count, step, width, largest } = expected;
   let most = 0;
   let squares = 0;
@@ -57,7 +63,7 @@ export function check(y: ArrayLike<number>, expected: Expected, quantized: boole
       const value = y[r * step * width + c];
       const error = Math.abs(value - expected.y[i]);
       // Not >, so that NaN is a mistake.
-      if (!quantized && !(error <= expected.bound(i))) {
+      if (slack !== 'quantized' && !(error <= expected.bound(i) + slack)) {
         throw new Error(`wrong answer: ${value} at [${r * step}, ${c}], expected ${expected.y[i]}`);
       }
       most = Math.max(most, error);
@@ -66,7 +72,7 @@ export function check(y: ArrayLike<number>, expected: Expected, quantized: boole
     }
   }
   const relative = Math.sqrt(errors / squares);
-  if (quantized && !(relative <= QUANTIZED_ERROR)) {
+  if (slack === 'quantized' && !(relative <= QUANTIZED_ERROR)) {
     throw new Error(`wrong answer: ${(100 * relative).toFixed(1)} % off in the root mean square`);
   }
   return most / largest;

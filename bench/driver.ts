@@ -5,7 +5,7 @@ import type { Browser } from 'puppeteer';
 import { launch } from '../scripts/launch.js';
 import { root } from '../scripts/paths.js';
 import { page, serve } from '../scripts/serve.js';
-import type { BenchPage, Message, PageFacts, PageOptions, ShapeTimings, Step } from './types.js';
+import type { BenchPage, Message, OperatorTimings, PageFacts, PageOptions, ShapeTimings, Step } from './types.js';
 
 declare const bench: BenchPage;
 
@@ -28,6 +28,7 @@ export interface OpenPage {
   browserVersion: string;
   /** @throws PageDied; Error for what the page reported */
   measure(shape: string, without: readonly string[]): Promise<ShapeTimings>;
+  measureOperator(operator: string, without: readonly string[]): Promise<OperatorTimings>;
   close(): Promise<void>;
 }
 
@@ -106,6 +107,12 @@ export async function openPage(
         at = { type: 'step', who: 'thinfer', what: shape, done: 0 };
         const message = await ask(() => tab.evaluate((s, w) => bench.measure(s, w), shape, [...without]));
         if (message.type !== 'timings') throw new Error(`the page answered ${message.type}`);
+        return message.timings;
+      },
+      async measureOperator(operator, without) {
+        at = { type: 'step', who: 'thinfer', what: operator, done: 0 };
+        const message = await ask(() => tab.evaluate((o, w) => bench.measureOperator(o, w), operator, [...without]));
+        if (message.type !== 'operator') throw new Error(`the page answered ${message.type}`);
         return message.timings;
       },
       close,

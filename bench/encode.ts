@@ -3,7 +3,7 @@
 import { select } from '../src/plan/select.js';
 import { WebgpuBackend } from '../src/webgpu/backend.js';
 import { openDevice } from '../src/webgpu/device.js';
-import { problemOf } from './ours.js';
+import { problemOf } from './problems.js';
 import { median } from './race.js';
 import { packed, uniform } from './recipes.js';
 import { parseShape, weightShape } from './shapes.js';

@@ -14,7 +14,8 @@ import { select } from '../src/plan/select.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
 import { check, expectedOf } from './check.js';
 import { type EncodeRow, measureEncoding } from './encode.js';
-import { outputSize, problemOf, runnable } from './ours.js';
+import { outputSize, runnable } from './ours.js';
+import { problemOf } from './problems.js';
 import { median } from './race.js';
 import { densitiesOf, hasRows, packed, pruned, RECIPES, recipesFor, rounded, uniform } from './recipes.js';
 import { slug, writeResults } from './results.js';
@@ -108,7 +109,7 @@ async function measure(
         try {
           const run = (pass: ReturnType<Backend['beginPass']>) => pass.run(kernel, [input], output);
           const first = await passMs(backend, run, 1);
-          const maxError = check(await backend.read(output, outputSize(problem)), expected, false);
+          const maxError = check(await backend.read(output, outputSize(problem)), expected);
           const warm = await passMs(backend, run, 2);
           const repeats = Math.min(Math.max(Math.ceil(PASS_MS / Math.min(first.ms, warm.ms)), 1), MOST_REPEATS);
           const times: number[] = [];
@@ -165,7 +166,7 @@ async function tfjsRows(shapes: readonly string[], rounds: number, notes: string
       try {
         const weights = packed('dense', values, size);
         const { what, ms, y } = await tfjs.measure(shape, values, x, rounds);
-        check(y, expectedOf(weights, problemOf(shape, weights), x), false);
+        check(y, expectedOf(weights, problemOf(shape, weights), x));
         rows.push({ peer: 'tfjs-webgpu', what, shape: text, ms });
       } catch (error) {
         notes.push(`tfjs-webgpu ${text}: ${(error as Error).message.slice(0, 200)}`);
@@ -241,7 +242,9 @@ const main = defineCommand({
     if (typeof backend === 'string') throw new Error(backend);
     const { device, variants } = backend;
     console.log(`${pc.bold(device.label)}; ${[...device.features].join(', ')}`);
-    const recipes = recipesFor(list(args.only)).filter((recipe) => hasRows(recipe, variants));
+    const recipes = recipesFor(list(args.only)).filter(
+      (recipe) => hasRows(recipe, variants) && !RECIPES[recipe].traffic,
+    );
     const notes: string[] = [];
     const rows: GpuRow[] = [];
     const bar = new SingleBar(

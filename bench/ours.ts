@@ -1,12 +1,14 @@
 // Our rows as contestants: every row of the table that supports a problem.
 
 import type { Backend, DeviceBuffer } from '../src/backend.js';
+import { byteLength, storedLength } from '../src/dtype.js';
+import { unpackSigns } from '../src/formats/bits.js';
 import type { Weights } from '../src/formats/format.js';
-import { conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
-import type { MatmulProblem } from '../src/plan/problem.js';
-import { rowsFor, select } from '../src/plan/select.js';
+import type { MatmulProblem, Problem } from '../src/plan/problem.js';
+import { refusal, rowsFor, select } from '../src/plan/select.js';
 import type { VariantBase } from '../src/plan/variant.js';
 import { check, expectedOf } from './check.js';
+import { productOf } from './problems.js';
 import { type Contestant, type RaceOptions, warmUp } from './race.js';
 import { packed, RECIPES, rounded } from './recipes.js';
 import { type Shape, weightShape } from './shapes.js';
@@ -15,19 +17,12 @@ import type { OurTiming, Timing } from './types.js';
 /** Rows this many times slower than the fastest for the same weights are not timed further. */
 const HOPELESS = 5;
 
-/** The problem of a shape with given weights: no bias, no activation. */
-export function problemOf(shape: Shape, weights: Weights): MatmulProblem {
-  if (shape.op === 'linear') return linearProblem(weightFacts(weights), weights, shape.M, {});
-  const { height, width, kernel, stride, groups } = shape;
-  const options = { kernel, stride, groups, padding: 'same' } as const;
-  return conv2dProblem(weightFacts(weights), weights, [1, height, width], options);
-}
-
 export const outputSize = (problem: MatmulProblem): number => problem.M * problem.N * problem.groups;
 
 interface Prepared extends Contestant {
   weightBytes: number;
-  read(): Promise<Float32Array>;
+  /** Bits as 0 and 1. */
+  read(): Promise<ArrayLike<number>>;
   free(): void;
 }
 
@@ -41,7 +36,10 @@ export async function prepareRow(
 ): Promise<Prepared> {
   const operands = backend.pack(variant, problem, weights, undefined);
   const kernel = await backend.prepare(variant, problem, operands);
-  const output = backend.createBuffer(outputSize(problem) * 4, 'bench output');
+  const { M, N, groups } = problem;
+  const { dtype } = problem.output;
+  const length = storedLength(dtype, [M, N * groups]);
+  const output = backend.createBuffer(byteLength(dtype, length), 'bench output');
   return {
     name: variant.name,
     weightBytes: operands.bytes,
@@ -50,7 +48,13 @@ export async function prepareRow(
       pass.run(kernel, [input], output);
       return pass.submit();
     },
-    read: () => backend.read(output, outputSize(problem)),
+    async read() {
+      const y = await backend.read(output, length, dtype);
+      if (!(y instanceof Uint32Array)) return y;
+      const signs = new Float32Array(M * N * groups);
+      unpackSigns(y, M, N * groups, new Float32Array(M).fill(1), signs);
+      return signs.map((sign) => (sign > 0 ? 1 : 0));
+    },
     free() {
       kernel.free();
       operands.free();
@@ -60,13 +64,9 @@ export async function prepareRow(
 }
 
 /** The rows that run a problem on a device. */
-export function runnable(backend: Backend, problem: MatmulProblem): VariantBase[] {
+export function runnable(backend: Backend, problem: Problem): VariantBase[] {
   const { device, variants } = backend;
-  return rowsFor(variants, problem).filter(
-    (variant) =>
-      (variant.requires ?? []).every((feature) => device.features.has(feature)) &&
-      (variant.supports?.(problem as never, device) ?? true) === true,
-  );
+  return rowsFor(variants, problem).filter((variant) => refusal(variant, problem, device) === undefined);
 }
 
 /** A checked and warm row. */
@@ -79,6 +79,7 @@ export interface OurContestant extends Contestant {
 
 /**
  * Every row that can run the weights of a recipe, but for those far behind the fastest.
+ * @param input x on the device
  * @param notes told of rows that fail, answer wrong or are left out
  */
 export async function ourContestants(
@@ -89,25 +90,27 @@ export async function ourContestants(
   options: RaceOptions,
   notes: string[],
 ): Promise<OurContestant[]> {
-  const { format, same, levels } = RECIPES[recipe];
+  const { format, same, levels, traffic } = RECIPES[recipe];
   const title = density < 1 ? `${recipe}, density ${density}` : recipe;
   const size = weightShape(shape);
   const weights = packed(recipe, levels ? rounded(values, levels) : values, size);
-  const problem = problemOf(shape, weights);
+  const { problem, x: given } = productOf(traffic, shape, weights, x);
   const rows = runnable(backend, problem);
   if (rows.length === 0) {
     notes.push(`${title}: no row runs it here`);
     return [];
   }
   const chosen = select(problem, [backend]).variant.name;
-  const expected = expectedOf(weights, problem, x);
+  const expected = expectedOf(weights, problem, given);
+  const from = traffic ? backend.createBuffer(given.byteLength, 'bench input') : input;
+  if (traffic) backend.write(from, given);
   const ready: OurContestant[] = [];
   for (const variant of rows) {
     let row: Prepared | undefined;
     try {
-      row = await prepareRow(backend, variant, problem, weights, input);
+      row = await prepareRow(backend, variant, problem, weights, from);
       await row.run();
-      const maxError = check(await row.read(), expected, false);
+      const maxError = check(await row.read(), expected);
       const facts: OurContestant['facts'] = {
         recipe,
         format,

@@ -3,16 +3,19 @@
 import type { Backend } from '../src/backend.js';
 import { dense, int8 } from '../src/formats/index.js';
 import { createWasmBackend, type WasmOptions } from '../src/wasm/index.js';
-import { check, type Expected, expectedOf } from './check.js';
-import { type OurContestant, ourContestants, prepareRow, problemOf, runnable } from './ours.js';
+import { check, type Expected, expectedOf, type Slack } from './check.js';
+import { measureOperator } from './operator-page.js';
+import { type OurContestant, ourContestants, prepareRow, runnable } from './ours.js';
 import { quantizeInt4 } from './peers/int4.js';
 import type { Peer, PeerContestant, PeerInputs } from './peers/peer.js';
+import { problemOf, productOf } from './problems.js';
 import { type Contestant, type RaceOptions, race, warmUp, withTimeout } from './race.js';
 import { densitiesOf, hasRows, pruned, RECIPES, recipesFor, uniform, withoutRecipe } from './recipes.js';
 import { inputSize, parseShape, type Shape, weightShape } from './shapes.js';
 import type {
   BenchPage,
   Message,
+  OperatorTimings,
   OurTiming,
   PageFacts,
   PageOptions,
@@ -123,14 +126,19 @@ function peerInputs(shape: Shape, values: Float32Array, x: Float32Array): Inputs
   const problem = problemOf(shape, dense.pack(values, size));
   const roundedInt8 = once(() => int8.pack(values, size));
   const roundedInt4 = once(() => quantizeInt4(values));
-  const meaning: Record<PeerKind, () => Float32Array> = {
-    f32: () => values,
-    int8: () => int8.unpack(roundedInt8()),
-    int4: () => roundedInt4().values,
+  const codes = once(() => productOf('codes', shape, roundedInt8(), x));
+  const sums = once(() => productOf('sums', shape, roundedInt8(), x));
+  const real = (weights: Float32Array) => expectedOf(dense.pack(weights, size), problem, x);
+  const answer: Record<PeerKind, () => Expected> = {
+    f32: () => real(values),
+    int8: () => real(int8.unpack(roundedInt8())),
+    int4: () => real(roundedInt4().values),
+    codes: () => expectedOf(roundedInt8(), codes().problem, codes().x),
+    sums: () => expectedOf(roundedInt8(), sums().problem, sums().x),
   };
   const answers = new Map<PeerKind, Expected>();
   const expected = (kind: PeerKind): Expected => {
-    const found = answers.get(kind) ?? expectedOf(dense.pack(meaning[kind](), size), problem, x);
+    const found = answers.get(kind) ?? answer[kind]();
     answers.set(kind, found);
     return found;
   };
@@ -138,15 +146,12 @@ function peerInputs(shape: Shape, values: Float32Array, x: Float32Array): Inputs
     shape,
     problem,
     x,
-    f32: meaning.f32,
+    f32: () => values,
     int8: roundedInt8,
     int4: roundedInt4,
+    codes,
+    sums,
     expected,
-    outputRange: () =>
-      expected('int8').y.reduce<[number, number]>(
-        ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
-        [0, 0],
-      ),
   };
 }
 
@@ -157,6 +162,9 @@ function once<T>(make: () => T): () => T {
     return made.value;
   };
 }
+
+/** What peers may differ by: they round the multipliers of codes in other ways. */
+const SLACK: Record<PeerKind, Slack> = { f32: 0, int8: 'quantized', int4: 'quantized', codes: 1, sums: 0 };
 
 interface PeerEntry {
   contestant: PeerContestant;
@@ -183,7 +191,7 @@ async function peerContestants(
         try {
           contestant = await withTimeout(operator.make(inputs), TIMEOUT_MS, `loading ${name} ${what}`);
           const y = await withTimeout(contestant.read(), TIMEOUT_MS, `${name} ${what}`);
-          const maxError = check(y, inputs.expected(kind), kind !== 'f32');
+          const maxError = check(y, inputs.expected(kind), SLACK[kind]);
           const estimate = await warmUp(contestant, raceOptions());
           entries.push({ contestant, estimate, facts: { peer: name, kind, what, maxError } });
         } catch (error) {
@@ -261,6 +269,14 @@ async function measure(text: string, without: readonly string[]): Promise<ShapeT
   return timings;
 }
 
+async function operatorTimings(name: string, without: readonly string[]): Promise<OperatorTimings> {
+  const backend = await openBackend();
+  const enough = threadsOf(backend) === options.threads;
+  const timings = await measureOperator(name, enough ? backend : undefined, loaded, without, raceOptions(), step);
+  backend.free();
+  return timings;
+}
+
 const answer = (work: Promise<Message>): void => {
   work.catch((error): Message => ({ type: 'failed', error: messageOf(error) })).then(report);
 };
@@ -273,5 +289,8 @@ globalThis.bench = {
   },
   measure(shape, without) {
     answer(measure(shape, without).then((timings) => ({ type: 'timings', timings })));
+  },
+  measureOperator(name, without) {
+    answer(operatorTimings(name, without).then((timings) => ({ type: 'operator', timings })));
   },
 };

@@ -2,6 +2,7 @@
 
 import { type FormatName, formatOf, type MatrixShape, type Weights } from '../src/formats/index.js';
 import { createRandom } from '../test/support/random.js';
+import type { Traffic } from './problems.js';
 import type { PeerKind } from './types.js';
 
 /** Zeroes weights [rows, cols] down to a density. */
@@ -48,6 +49,8 @@ export interface Recipe {
   options?: object;
   /** The kind of a peer's weights that these compare with; absent: no peer has any. */
   same?: PeerKind;
+  /** What it takes and gives; absent: f32. */
+  traffic?: Traffic;
   /** How weights are pruned, at each density; absent: they are not. */
   prune?: Prune;
   /** In place of the densities that are asked for, where the format has its own. */
@@ -68,11 +71,15 @@ export const RECIPES: Record<string, Recipe> = {
   bcsr1x4: { format: 'bcsr', options: { block: [1, 4] }, same: 'f32', prune: blocks(1, 4) },
   nm: { format: 'nm', same: 'f32', prune: twoOfFour, densities: [0.5] },
   int8: { format: 'int8', same: 'int8' },
+  int8Codes: { format: 'int8', same: 'codes', traffic: 'codes' },
+  int8Sums: { format: 'int8', same: 'sums', traffic: 'sums' },
   int4: { format: 'int4', same: 'int4' },
   int2: { format: 'int2' },
   ternary: { format: 'ternary' },
+  ternaryCodes: { format: 'ternary', traffic: 'codes' },
   binary: { format: 'binary' },
   xnor: { format: 'xnor' },
+  xnorBits: { format: 'xnor', traffic: 'bits' },
   codebook16: { format: 'codebook', options: { entries: 16 }, same: 'int4', levels: 16 },
   codebook256: { format: 'codebook', options: { entries: 256 }, same: 'int8', levels: 256 },
   codebook16i8: { format: 'codebook', options: { entries: 16, centroids: 'int8' }, same: 'int4', levels: 16 },

@@ -3,7 +3,16 @@
 import Table from 'cli-table3';
 import pc from 'picocolors';
 import { describeShape, parseShape } from './shapes.js';
-import type { OurTiming, PageFacts, PeerKind, PeerTiming, Row, ShapeTimings } from './types.js';
+import type {
+  OperatorRow,
+  OperatorTimings,
+  OurTiming,
+  PageFacts,
+  PeerKind,
+  PeerTiming,
+  Row,
+  ShapeTimings,
+} from './types.js';
 
 const OPERATIONS_PER_MS = 1e6;
 const gops = (macs: number, ms: number): number => (2 * macs) / (ms * OPERATIONS_PER_MS);
@@ -51,15 +60,19 @@ const ratioCell = (value: number | null): string => {
 const digits = (value: number): string => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : 1);
 const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
 
+/** A table whose first `left` columns are text. */
+const tableOf = (head: readonly string[], left: number) =>
+  new Table({
+    head: head.map((title) => pc.bold(title)),
+    colAligns: head.map((_, i) => (i < left ? 'left' : 'right')),
+    style: { head: [], border: [], compact: true },
+  });
+
 const HEAD = ['kernel', 'weights', 'ms', '+-', 'G/s', 'G/s dense', 'limit', 'vs f32', 'vs same', 'vs own', 'error'];
 
 /** The table of one shape: our rows, the fastest of each kind of weights in bold, then the peers. */
 export function shapeTable(timings: ShapeTimings, rows: readonly Row[]): string {
-  const table = new Table({
-    head: HEAD.map((title) => pc.bold(title)),
-    colAligns: ['left', 'left', ...Array(HEAD.length - 2).fill('right')],
-    style: { head: [], border: [], compact: true },
-  });
+  const table = tableOf(HEAD, 2);
   const weights = ({ format, density }: Row) => (density < 1 ? `${format} ${percent(density)}` : format);
   const best = new Map<string, number>();
   for (const row of rows) best.set(weights(row), Math.min(best.get(weights(row)) ?? Number.POSITIVE_INFINITY, row.ms));
@@ -97,4 +110,37 @@ export function macsOf(text: string): number {
   if (shape.op === 'linear') return shape.M * shape.K * shape.N;
   const { height, width, stride, kernel, channels, groups, outputs } = shape;
   return (Math.ceil(height / stride) * Math.ceil(width / stride) * kernel ** 2 * channels * outputs) / groups;
+}
+
+export function operatorRows(timings: readonly OperatorTimings[], { threads, module }: PageFacts): OperatorRow[] {
+  return timings.flatMap(({ operator, bytes, ours, peers }) => {
+    if (!ours) return [];
+    const { variant, ms, spread, maxError } = ours;
+    return {
+      operator,
+      threads,
+      module,
+      variant,
+      ms,
+      spread,
+      gBps: bytes / (ms * OPERATIONS_PER_MS),
+      peers: Object.fromEntries(peers.map(({ peer, ms }) => [peer, ms])),
+      vsBest: over(fastest(peers), ms),
+      maxError,
+    };
+  });
+}
+
+/** A row for each operator. */
+export function operatorTable(rows: readonly OperatorRow[], timings: readonly OperatorTimings[]): string {
+  const names = [...new Set(timings.flatMap(({ peers }) => peers.map(({ peer }) => peer)))];
+  const table = tableOf(['operator', 'kernel', 'us', '+-', 'GB/s', ...names, 'vs best', 'error'], 2);
+  const us = (ms: number | undefined) => (ms === undefined ? '-' : (1000 * ms).toFixed(1));
+  for (const { operator, variant, ms, spread, gBps, peers, vsBest, maxError } of rows) {
+    const theirs = names.map((name) => us(peers[name]));
+    const cells = [operator, variant, us(ms), percent(spread / ms), gBps.toFixed(1), ...theirs];
+    table.push([...cells, ratioCell(vsBest), maxError.toExponential(0)]);
+  }
+  const notes = timings.flatMap(({ notes }) => notes.map((note) => pc.dim(`  ${note}`)));
+  return [table.toString(), ...notes].join('\n');
 }

@@ -13,11 +13,12 @@ import { plugins } from '../scripts/plugins.js';
 import { buildWasm } from '../scripts/wasm.js';
 import { type OpenPage, openPage, PageDied } from './driver.js';
 import { installPeers } from './install.js';
+import { OPERATORS } from './operators.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
 import { slug, writeResults } from './results.js';
-import { rowsOf, shapeTable } from './rows.js';
+import { operatorRows, operatorTable, rowsOf, shapeTable } from './rows.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
-import type { PageFacts, PageOptions, PeerName, Row, ShapeTimings } from './types.js';
+import type { OperatorRow, OperatorTimings, PageFacts, PageOptions, PeerName, Row, ShapeTimings } from './types.js';
 
 const PACKAGES: Record<PeerName, string> = {
   tfjs: '@tensorflow/tfjs-backend-wasm',
@@ -55,21 +56,25 @@ function versionOf(peer: PeerName): string {
   return JSON.parse(readFileSync(join(folder, 'node_modules', PACKAGES[peer], 'package.json'), 'utf8')).version;
 }
 
-interface Outcome {
+interface Outcome<T> {
   facts: PageFacts;
   browserVersion: string;
-  timings: ShapeTimings[];
+  timings: T[];
   notes: string[];
 }
 
+/** What is timed of one shape, or operator, in an open page. */
+type Measure<T> = (page: OpenPage, shape: string, without: readonly string[]) => Promise<T>;
+
 /** All shapes at one number of threads. A page that dies is opened again without what killed it. */
-async function runShapes(
+async function runShapes<T>(
   executable: string,
   scripts: string,
   options: PageOptions,
   shapes: readonly string[],
+  measure: Measure<T>,
   onProgress: (shapes: number, what: string) => void,
-): Promise<Outcome> {
+): Promise<Outcome<T>> {
   let current: OpenPage | undefined;
   let done = 0;
   const notes: string[] = [];
@@ -89,7 +94,7 @@ async function runShapes(
     }
   };
 
-  const outcome = { timings: [] as ShapeTimings[], notes };
+  const outcome = { timings: [] as T[], notes };
   let facts: PageFacts | undefined;
   let browserVersion = '';
   try {
@@ -100,7 +105,7 @@ async function runShapes(
           current ??= await open();
           facts ??= current.facts;
           browserVersion = current.browserVersion;
-          outcome.timings.push(await current.measure(shape, without));
+          outcome.timings.push(await measure(current, shape, without));
           break;
         } catch (error) {
           if (!(error instanceof PageDied)) {
@@ -127,6 +132,60 @@ async function runShapes(
   if (!facts) throw new Error(`the page never started: ${notes.join('; ')}`);
   return { ...outcome, facts, browserVersion };
 }
+
+/** All shapes at each number of threads, with a bar on screen. */
+async function runThreads<T>(
+  executable: string,
+  scripts: string,
+  threads: readonly number[],
+  options: Omit<PageOptions, 'threads'>,
+  shapes: readonly string[],
+  measure: Measure<T>,
+  describe: (shape: string) => string,
+): Promise<Outcome<T>[]> {
+  const bar = new SingleBar(
+    { format: '{bar} {percentage} % | {eta_formatted} left | {what}', hideCursor: true, clearOnComplete: true },
+    Presets.shades_classic,
+  );
+  bar.start(threads.length * shapes.length, 0, { what: '' });
+  const outcomes: Outcome<T>[] = [];
+  try {
+    for (const [i, count] of threads.entries()) {
+      let announced = '';
+      outcomes.push(
+        await runShapes(executable, scripts, { ...options, threads: count }, shapes, measure, (done, what) => {
+          bar.update(i * shapes.length + done, { what });
+          const shape = shapes[Math.floor(done)];
+          if (process.stdout.isTTY || !what || shape === announced || !shape) return;
+          announced = shape;
+          console.log(`bench: ${describe(shape)}, ${threadText(count)}`);
+        }),
+      );
+    }
+  } finally {
+    bar.stop();
+  }
+  return outcomes;
+}
+
+/** Where one page's numbers come from. */
+function printConditions({ facts, browserVersion, notes }: Outcome<unknown>, cpu: string, ceiling = ''): void {
+  const beside = facts.peers.map((peer) => `${peer} ${versionOf(peer)}`).join(', ') || 'no peers';
+  console.log(`\n${pc.bold(cpu)}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}${ceiling}`);
+  console.log(`module ${facts.module}; engine: ${facts.features.join(', ')}; beside ${beside}`);
+  for (const note of [...facts.notes, ...notes]) console.log(pc.yellow(note));
+}
+
+/** What a results file says of the machine. */
+const machineOf = ([{ facts, browserVersion }]: readonly Outcome<unknown>[], cpu: string, rounds: number) => ({
+  cpu,
+  cores: cpus().length,
+  platform: `${process.platform} ${process.arch}`,
+  browser: browserVersion,
+  engine: facts.features,
+  peers: Object.fromEntries(facts.peers.map((peer) => [peer, versionOf(peer)])),
+  rounds,
+});
 
 /** Values of an option that may be given more than once, each a list with commas. */
 function listOf(rawArgs: readonly string[], option: string): string[] {
@@ -174,6 +233,7 @@ const main = defineCommand({
     threads: { type: 'string', default: '1', description: 'Numbers of threads: 1,2' },
     module: { type: 'enum', options: ['A', 'B', 'C'], description: 'Force a WASM module of ours' },
     peers: { type: 'string', default: 'tfjs,ort,litert', description: 'Peers to run beside, or none' },
+    operators: { type: 'boolean', default: false, description: 'The operators without weights instead' },
     quick: { type: 'boolean', default: false, description: 'Three shapes, few rounds' },
     rounds: { type: 'string', description: 'Rounds of the race (default 15, quick 7)' },
     json: { type: 'string', description: 'Where the rows go (default, of a full run: bench/results/<cpu>.json)' },
@@ -187,8 +247,14 @@ const main = defineCommand({
     const threads = args.threads.split(',').map(Number);
     const peers = args.peers === 'none' ? [] : (args.peers.split(',') as PeerName[]);
     const rounds = Number(args.rounds ?? (args.quick ? 7 : 15));
-    for (const name of only) {
+    const operators = Object.keys(OPERATORS).filter(
+      (name) => only.length === 0 || only.some((text) => name.startsWith(text)),
+    );
+    for (const name of args.operators ? [] : only) {
       if (recipesFor([name]).length === 0) wrong('only', `one of ${Object.keys(RECIPES).join(', ')}`, name);
+    }
+    if (args.operators && operators.length === 0) {
+      wrong('only', `beginnings of ${Object.keys(OPERATORS).join(', ')}`, only.join(','));
     }
     for (const density of densities) if (!(density > 0 && density <= 1)) wrong('density', '0..1', String(density));
     for (const count of threads) {
@@ -214,47 +280,41 @@ const main = defineCommand({
     const executable = findBrowser();
     if (!executable) throw new Error('no browser: set CHROME_PATH');
 
-    const bar = new SingleBar(
-      { format: '{bar} {percentage} % | {eta_formatted} left | {what}', hideCursor: true, clearOnComplete: true },
-      Presets.shades_classic,
-    );
-    bar.start(threads.length * shapes.length, 0, { what: '' });
-    const outcomes: Outcome[] = [];
-    try {
-      for (const [i, count] of threads.entries()) {
-        const options: PageOptions = {
-          threads: count,
-          module: args.module,
-          peers,
-          only,
-          densities: densities.length > 0 ? densities : args.quick ? QUICK_DENSITIES : DENSITIES,
-          rounds,
-          batchMs: 20,
-        };
-        let announced = '';
-        outcomes.push(
-          await runShapes(executable, scripts, options, shapes, (done, what) => {
-            bar.update(i * shapes.length + done, { what });
-            const [shape] = what.split(' ');
-            if (process.stdout.isTTY || shape === announced || !shape) return;
-            announced = shape;
-            console.log(`bench: ${describeShape(shape)}, ${threadText(count)}`);
-          }),
-        );
+    const options = {
+      module: args.module,
+      peers,
+      only,
+      densities: densities.length > 0 ? densities : args.quick ? QUICK_DENSITIES : DENSITIES,
+      rounds,
+      batchMs: 20,
+    };
+    const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    if (args.operators) {
+      const measure: Measure<OperatorTimings> = (page, name, without) => page.measureOperator(name, without);
+      const outcomes = await runThreads(executable, scripts, threads, options, operators, measure, (name) => name);
+      const rows: OperatorRow[] = [];
+      for (const outcome of outcomes) {
+        printConditions(outcome, cpu);
+        const ofPage = operatorRows(outcome.timings, outcome.facts);
+        rows.push(...ofPage);
+        console.log(operatorTable(ofPage, outcome.timings));
       }
-    } finally {
-      bar.stop();
+      const whole = operators.length === Object.keys(OPERATORS).length && full;
+      const file = args.json ?? (whole ? join(folder, 'results', `${slug(cpu)}-operators.json`) : undefined);
+      if (!file) return;
+      const notes = outcomes.flatMap(({ notes, timings }) => [...notes, ...timings.flatMap(({ notes }) => notes)]);
+      writeResults(file, { machine: machineOf(outcomes, cpu, rounds), rows, notes });
+      console.log(`${rows.length} rows in ${relative(process.cwd(), file)}`);
+      return;
     }
 
-    const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    const measure: Measure<ShapeTimings> = (page, shape, without) => page.measure(shape, without);
+    const outcomes = await runThreads(executable, scripts, threads, options, shapes, measure, describeShape);
     const rows: Row[] = [];
-    for (const { facts, browserVersion, timings, notes } of outcomes) {
+    for (const outcome of outcomes) {
+      const { facts, timings } = outcome;
       const best = Math.max(...timings.map(({ ceilingGops }) => ceilingGops));
-      const ceiling = `f32 ceiling ${best.toFixed(1)} G/s`;
-      const beside = facts.peers.map((peer) => `${peer} ${versionOf(peer)}`).join(', ') || 'no peers';
-      console.log(`\n${pc.bold(cpu)}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}, ${ceiling}`);
-      console.log(`module ${facts.module}; engine: ${facts.features.join(', ')}; beside ${beside}`);
-      for (const note of [...facts.notes, ...notes]) console.log(pc.yellow(note));
+      printConditions(outcome, cpu, `, f32 ceiling ${best.toFixed(1)} G/s`);
       for (const one of timings) {
         const ofShape = rowsOf(one, facts);
         rows.push(...ofShape);
@@ -265,16 +325,8 @@ const main = defineCommand({
 
     const file = args.json ?? (full ? join(folder, 'results', `${slug(cpu)}.json`) : undefined);
     if (!file) return;
-    const machine = {
-      cpu,
-      cores: cpus().length,
-      platform: `${process.platform} ${process.arch}`,
-      browser: outcomes[0].browserVersion,
-      engine: outcomes[0].facts.features,
-      peers: Object.fromEntries(outcomes[0].facts.peers.map((peer) => [peer, versionOf(peer)])),
-      ceilingGops: Math.max(...outcomes.flatMap(({ timings }) => timings.map(({ ceilingGops }) => ceilingGops))),
-      rounds,
-    };
+    const ceilingGops = Math.max(...outcomes.flatMap(({ timings }) => timings.map(({ ceilingGops }) => ceilingGops)));
+    const machine = { ...machineOf(outcomes, cpu, rounds), ceilingGops };
     const notes = outcomes.flatMap(({ facts, notes, timings }) => [
       ...facts.notes,
       ...notes,

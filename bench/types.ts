@@ -1,7 +1,10 @@
 // What the page tells the script that drives it. Plain data: it crosses a process boundary.
 
-/** How a peer stores weights: what our formats are compared with. */
-export type PeerKind = 'f32' | 'int8' | 'int4';
+/**
+ * How a peer stores weights: what our formats are compared with. `codes` and `sums`: 8-bit weights as `int8`, activations
+ * that are 8-bit codes already, and outputs that are codes or int32 sums; the others take and give f32.
+ */
+export type PeerKind = 'f32' | 'int8' | 'int4' | 'codes' | 'sums';
 export type PeerName = 'tfjs' | 'ort' | 'litert';
 
 export interface PageOptions {
@@ -81,10 +84,21 @@ export interface Step {
   done: number;
 }
 
+/** A row of ours for an operator without weights, as the race timed it, and the same operator of peers. */
+export interface OperatorTimings {
+  operator: string;
+  /** Bytes that are read and written at least: inputs and output. */
+  bytes: number;
+  ours: (Timing & { variant: string; maxError: number }) | undefined;
+  peers: (Timing & { peer: PeerName; maxError: number })[];
+  notes: string[];
+}
+
 export type Message =
   | Step
   | { type: 'facts'; facts: PageFacts }
   | { type: 'timings'; timings: ShapeTimings }
+  | { type: 'operator'; timings: OperatorTimings }
   | { type: 'failed'; error: string };
 
 /** What the page offers to the script. Answers come as messages. */
@@ -92,6 +106,8 @@ export interface BenchPage {
   start(options: PageOptions): void;
   /** @param without operators of peers to leave out, as `peer what` */
   measure(shape: string, without: string[]): void;
+  /** @param operator a name in bench/operators.ts */
+  measureOperator(operator: string, without: string[]): void;
 }
 
 /** One row of the results file. */
@@ -123,5 +139,21 @@ export interface Row {
   vsBestSame: number | null;
   /** The fastest of our own dense rows over this one. */
   vsOwnDense: number | null;
+  maxError: number;
+}
+
+/** One operator of the results file of `--operators`. */
+export interface OperatorRow {
+  operator: string;
+  threads: number;
+  module: string;
+  variant: string;
+  ms: number;
+  spread: number;
+  /** G bytes a second of inputs and output. */
+  gBps: number;
+  peers: Partial<Record<PeerName, number>>;
+  /** The fastest peer's time over ours. */
+  vsBest: number | null;
   maxError: number;
 }

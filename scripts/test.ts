@@ -88,6 +88,8 @@ async function runInNode(browser: string | undefined): Promise<Totals> {
       cwd: root,
       execArgv: nodeFlags(),
       env: {
+        // Choices that other runs stored must not decide what is tested.
+        XDG_CACHE_HOME: join(root, 'build/test/cache'),
         FORCE_COLOR: process.stdout.isTTY ? '1' : '0',
         ...process.env,
         ...vulkanEnvironment(browser),

@@ -13,6 +13,9 @@ export type DType = keyof DataByDType;
 
 export type TensorData = DataByDType[DType];
 
+/** What the elements of a graph's values may be: numbers, or 8-bit codes, which mean what the nodes say. */
+export type ElementType = Exclude<DType, 'bits'>;
+
 const ARRAYS: { [D in DType]: new (buffer: ArrayBuffer) => DataByDType[D] } = {
   float32: Float32Array,
   int32: Int32Array,

@@ -7,7 +7,22 @@ export type { CsrWeights } from './formats/csr.js';
 export type { DenseWeights } from './formats/dense.js';
 export type { FormatName, MatrixShape, Weights } from './formats/format.js';
 export type { Int2Weights, Int4Weights } from './formats/grouped.js';
-export { binary, codebook, csr, dense, formats, int2, int4, int8, ternary, xnor } from './formats/index.js';
+export {
+  bcsr,
+  binary,
+  codebook,
+  csr,
+  csrCodebook,
+  csrInt8,
+  dense,
+  formats,
+  int2,
+  int4,
+  int8,
+  nm,
+  ternary,
+  xnor,
+} from './formats/index.js';
 export type { Int8Weights } from './formats/int8.js';
 export type { TernaryWeights } from './formats/ternary.js';
 export type { XnorWeights } from './formats/xnor.js';

@@ -4,6 +4,7 @@ import { describe, elementCount, requireLength, ThinferError } from './errors.js
 import type { Weights } from './formats/format.js';
 import { validate } from './formats/index.js';
 import { requireDtypes } from './layers/dtypes.js';
+import { formsFor, type MemoryMode } from './layers/forms.js';
 import { Layer, type LayerKind } from './layers/layer.js';
 import {
   type Conv2dOptions,
@@ -14,6 +15,9 @@ import {
   type OutputOption,
   weightFacts,
 } from './layers/problem.js';
+import type { ChoicesFile } from './plan/choices.js';
+import { type ChoiceStorage, platformStorage } from './plan/storage.js';
+import { type TuneMode, Tuner } from './plan/tuner.js';
 import type { BackendName } from './plan/variant.js';
 import { Tensor } from './tensor.js';
 import { createWasmBackend, type WasmOptions } from './wasm/index.js';
@@ -25,6 +29,19 @@ export interface RuntimeOptions {
   wasm?: WasmOptions;
   /** A GPU to ask for an adapter, or a device of the caller's, which is never destroyed. Default: the platform's. */
   gpu?: GPU | GPUDevice;
+  /**
+   * Timing of kernels on this machine, so that each layer gets the fastest. `quick`: after the first run of a layer or
+   * model, in the background, for `tuneMs` at most. `full`: all that may win, as long as it takes. `off`: choices that are
+   * known from before, and else predictions. Default `quick`.
+   */
+  tune?: TuneMode;
+  /** Milliseconds of timing for a model, or for one input size of a layer. Default 300. */
+  tuneMs?: number;
+  /**
+   * Whether what was measured is kept for the next time: in IndexedDB (browsers) or a file in the user's cache folder
+   * (Node), or where the caller says. Default true.
+   */
+  cache?: boolean | ChoiceStorage;
 }
 
 /** How one layer is to be run, beyond what it computes. */
@@ -33,6 +50,11 @@ export interface LayerOptions {
   backend?: BackendName;
   /** Only this kernel, by its name in the table: those that `Layer.explain` lists. */
   variant?: string;
+  /**
+   * `any`: weights may be stored in another format where that is faster and multiplies the same numbers: csr weights as
+   * dense ones, for example. `packed`: in no format that takes more bytes than theirs. Default `any`.
+   */
+  memory?: MemoryMode;
 }
 
 /** The dtype whose elements an array holds. */
@@ -44,11 +66,34 @@ export class Runtime {
   readonly backends: readonly Backend[];
   /** Why a backend that was wanted is missing, or has fewer threads than were wanted. */
   readonly notes: readonly string[];
+  /** Times kernels and knows the fastest. */
+  readonly tuner: Tuner;
 
   /** Made by createRuntime. */
-  constructor(backends: readonly Backend[], notes: readonly string[]) {
+  constructor(backends: readonly Backend[], notes: readonly string[], tuner: Tuner) {
     this.backends = backends;
     this.notes = notes;
+    this.tuner = tuner;
+  }
+
+  /** Resolves when the timing in the background is done. */
+  async tuned(): Promise<void> {
+    await this.tuner.idle();
+  }
+
+  /** What was measured, as JSON: to be shipped to devices of the same kind. */
+  exportChoices(): ChoicesFile {
+    return this.tuner.export();
+  }
+
+  /**
+   * Takes over what `exportChoices` gave, there or on another machine. Choices of other devices and engines have no effect
+   * here; those of another version of the package are dropped.
+   * @returns how many choices were added
+   * @throws ThinferError `bad-argument` for what is no such file: then nothing changes
+   */
+  importChoices(file: unknown): number {
+    return this.tuner.import(file);
   }
 
   /**
@@ -111,9 +156,11 @@ export class Runtime {
     options: MatmulOptions<O> & LayerOptions,
     kind: LayerKind,
   ): Layer<OutputDType<O>> {
-    const { bias, backend, variant = '' } = options;
+    const { bias, backend, variant: force = '', memory } = options;
     const dtypes = requireDtypes(weights, options, kind.place);
-    return new Layer(kind, this.#backendsFor(backend, kind.place), weights, bias, dtypes, variant);
+    const forms = formsFor(weights, memory, kind.place);
+    const backends = this.#backendsFor(backend, kind.place);
+    return new Layer({ kind, backends, weights, forms, bias, dtypes, force, tuner: this.tuner });
   }
 
   /**
@@ -149,6 +196,7 @@ export class Runtime {
 
   /** Frees all memory of all backends. Layers, models and tensors of this runtime are of no use after it. */
   free(): void {
+    this.tuner.close();
     for (const backend of this.backends) backend.free();
   }
 
@@ -203,5 +251,16 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
       hint: notes.join(' '),
     });
   }
-  return new Runtime(backends, notes);
+  const tuner = new Tuner(backends, {
+    mode: options.tune,
+    budgetMs: options.tuneMs,
+    storage: await storageOf(options),
+  });
+  await tuner.load();
+  return new Runtime(backends, notes, tuner);
+}
+
+async function storageOf({ cache = true }: RuntimeOptions): Promise<ChoiceStorage | undefined> {
+  if (typeof cache === 'object') return cache;
+  return cache ? platformStorage().catch(() => undefined) : undefined;
 }

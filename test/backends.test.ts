@@ -59,8 +59,8 @@ async function chain(runtime: Runtime, x: Float32Array): Promise<ArrayLike<numbe
 if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'string') {
   const { gpu } = opened;
   const runtimes = [
-    await createRuntime({ backends: ['wasm'] }),
-    await createRuntime({ backends: ['webgpu'], gpu }),
+    await createRuntime({ cache: false, tune: 'off', backends: ['wasm'] }),
+    await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'], gpu }),
   ] as const;
 
   for (const [name, weights] of [
@@ -74,12 +74,12 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'str
       const answers: Float32Array[] = [];
       for (const runtime of runtimes) {
         const how = weights === 'auto' ? 'auto' : ({ '*': { format: weights } } as const);
-        const model = await loadOnnx(runtime, bytes, { weights: how });
+        const model = await loadOnnx(runtime, bytes, { weights: how, memory: 'packed' });
         const [input] = model.inputs;
         const { shape } = input;
         const dims = [IMAGES, ...shape.slice(1).map(Number)];
         const outputs = await model.run({ [input.name]: { data: images, shape: dims } });
-        answers.push(Object.values(outputs)[0].data);
+        answers.push(Object.values(outputs)[0].data as Float32Array);
         model.free();
       }
       const [wasm, webgpu] = answers;
@@ -155,7 +155,10 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'str
     // Another form than before, so that nothing is there already.
     let model: Awaited<ReturnType<typeof loadOnnx>> | undefined;
     const made = await compiled(async () => {
-      model = await loadOnnx(runtimes[1], bytes, { weights: { '*': { format: 'codebook' } } });
+      model = await loadOnnx(runtimes[1], bytes, {
+        weights: { '*': { format: 'codebook' } },
+        memory: 'packed',
+      });
     });
     const run = await compiled(() => model!.run({ [model!.inputs[0].name]: images }));
     model!.free();

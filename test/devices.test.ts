@@ -56,7 +56,7 @@ async function warnings(work: () => Promise<void>): Promise<string[]> {
 const abort = suite('abort');
 
 abort('a run whose signal is aborted is refused with its reason', async () => {
-  const runtime = await createRuntime({ backends: ['wasm'], wasm: { threads: 1 } });
+  const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'], wasm: { threads: 1 } });
   const layer = await runtime.linear(weights);
   const reason = new Error('not needed any more');
   const controller = new AbortController();
@@ -88,7 +88,7 @@ abort.run();
 const output = suite('given outputs');
 
 output('a result goes into a tensor that is there', async () => {
-  const runtime = await createRuntime({ backends: ['wasm'], wasm: { threads: 1 } });
+  const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'], wasm: { threads: 1 } });
   const layer = await runtime.linear(weights);
   const y = runtime.tensor(new Float32Array(3 * rows), [3, rows]);
   assert.is(await layer.run(x, undefined, { output: y }), y);
@@ -142,7 +142,7 @@ async function dawn(): Promise<GPU> {
 if (requireCapability('WebGPU', reason === '', reason)) {
   devices('a lost device is opened again, and layers go on; said once', async () => {
     const broken = await breakable();
-    const runtime = await createRuntime({ backends: ['webgpu'], gpu: broken.gpu });
+    const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'], gpu: broken.gpu });
     const layers = [
       await runtime.linear(weights),
       await runtime.linear(csr.pack(sparseMatrix(createRandom(3), rows, cols, 0.3), { rows, cols })),
@@ -168,7 +168,7 @@ if (requireCapability('WebGPU', reason === '', reason)) {
 
   devices('a tensor of a lost device is lost with it', async () => {
     const broken = await breakable();
-    const runtime = await createRuntime({ backends: ['webgpu'], gpu: broken.gpu });
+    const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'], gpu: broken.gpu });
     const layer = await runtime.linear(weights);
     const input = runtime.tensor(x, [3, cols]);
     broken.devices[0].destroy();
@@ -183,7 +183,13 @@ if (requireCapability('WebGPU', reason === '', reason)) {
   devices('a device that does not come back: WASM takes over, said once; alone it is an error', async () => {
     for (const backends of [['wasm', 'webgpu'], ['webgpu']] as const) {
       const broken = await breakable();
-      const runtime = await createRuntime({ backends, gpu: broken.gpu, wasm: { threads: 1 } });
+      const runtime = await createRuntime({
+        cache: false,
+        tune: 'off',
+        backends,
+        gpu: broken.gpu,
+        wasm: { threads: 1 },
+      });
       const gpu = runtime.backends.at(-1)!;
       // Predicted as the faster one, so that it is chosen.
       gpu.device.macsPerNs = 1e9;
@@ -215,7 +221,7 @@ if (requireCapability('WebGPU', reason === '', reason)) {
     const broken = await breakable();
     const adapter = (await broken.gpu.requestAdapter())!;
     const device = await adapter.requestDevice();
-    const runtime: Runtime = await createRuntime({ backends: ['webgpu'], gpu: device });
+    const runtime: Runtime = await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'], gpu: device });
     const layer = await runtime.linear(weights);
     const usage = STORAGE | COPY_SRC | COPY_DST;
     const size = (bytes: number) => Math.ceil(bytes / 16) * 16;
@@ -253,7 +259,7 @@ if (requireCapability('WebGPU', reason === '', reason)) {
   });
 
   devices('wrap needs WebGPU', async () => {
-    const runtime = await createRuntime({ backends: ['wasm'], wasm: { threads: 1 } });
+    const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'], wasm: { threads: 1 } });
     const error = await failure(() => runtime.wrap({} as GPUBuffer, [1]));
     assert.is(error.code, 'unsupported');
     runtime.free();

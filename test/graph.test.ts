@@ -829,7 +829,8 @@ executor('every format runs and its weights take the bytes that are reported', a
     const { model, backend } = await start(smallNet(), { weights: { '*': { format } } });
     const { [smallNet().op('Relu').last]: _, ...outputs } = await model.run({ x: x.data });
     const [{ data }] = Object.values(outputs);
-    for (const row of [0, 1]) close([data.slice(3 * row, 3 * row + 3).reduce((a, b) => a + b, 0)], [1], format);
+    for (const row of [0, 1])
+      close([Array.from(data.slice(3 * row, 3 * row + 3)).reduce((a, b) => a + b, 0)], [1], format);
     const layers = model.explain().filter((report) => report.format);
     assert.equal(
       layers.map((layer) => layer.format),
@@ -1018,7 +1019,7 @@ executor('inputs are checked by name, length and shape', async () => {
     model.run({ x: { data, shape: [1, 6, 6, 2] } }),
   );
   await throwsWith('bad-shape', /144 elements/, () => model.run({ x: { data, shape: [2, 2, 6, 6] } }));
-  assert.equal(model.inputs, [{ name: 'x', shape: ['N', 2, 6, 6] }]);
+  assert.equal(model.inputs, [{ name: 'x', shape: ['N', 2, 6, 6], dtype: 'float32' }]);
   model.free();
 });
 

@@ -115,9 +115,9 @@ arithmetic('activations are clamps of codes', () => {
 arithmetic.run();
 
 const layers = suite('layers with integers');
-const runtime = await createRuntime({ backends: ['wasm'] });
+const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'] });
 const onGpu = suite('layers with integers on webgpu');
-const gpu = await createRuntime({ backends: ['webgpu'] }).catch((error: Error) => error);
+const gpu = await createRuntime({ cache: false, tune: 'off', backends: ['webgpu'] }).catch((error: Error) => error);
 const why = gpu instanceof Error ? gpu.message : '';
 /** The runtimes on which layers with integers are tested. */
 const places: [typeof layers, Runtime][] = [[layers, runtime]];

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import type { Backend } from '../src/backend.js';
 import { asData, byteLength, type DType, type TensorData } from '../src/dtype.js';
 import type { FormatName } from '../src/formats/format.js';
-import { isMatmul, type Problem } from '../src/plan/problem.js';
+import { elementTypes, isMatmul, type Problem } from '../src/plan/problem.js';
 import * as plan from '../src/plan/select.js';
 import type { VariantBase } from '../src/plan/variant.js';
 import { createWasmBackend, probeEngine, type WasmOptions } from '../src/wasm/index.js';
@@ -56,10 +56,9 @@ async function mistake(backend: Backend, variant: VariantBase, c: Case): Promise
   const { problem, weights, bias, inputs, expected, bound } = c;
   const operands = weights && isMatmul(problem) ? backend.pack(variant, problem, weights, bias) : undefined;
   const kernel = await backend.prepare(variant, problem, operands);
-  const input = isMatmul(problem) ? problem.input.dtype : 'float32';
-  const output = isMatmul(problem) ? problem.output.dtype : 'float32';
+  const { inputs: types, output } = elementTypes(problem);
   const [poison] = asData(output, new Uint8Array(4).fill(poisonOf(output)).buffer);
-  const contents = [...inputs.map((x) => poisoned(input, x.length, x)), poisoned(output, expected.length)];
+  const contents = [...inputs.map((x, i) => poisoned(types[i], x.length, x)), poisoned(output, expected.length)];
   const buffers = contents.map((data, i) => {
     const buffer = backend.createBuffer(data.byteLength, `test ${i}`);
     backend.write(buffer, data);

@@ -30,7 +30,7 @@ for (const name of ['fashion_float', 'fashion_pruned90', 'fashion_student']) {
   parity(name, async () => {
     const bytes = readFileSync(join(root, `models/${name}.onnx`));
     const session = await ort.InferenceSession.create(bytes);
-    const runtime = await createRuntime({ backends: ['wasm'] });
+    const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'] });
     const model = await loadOnnx(runtime, bytes);
     let largest = 0;
     let magnitude = 0;
@@ -66,7 +66,7 @@ async function agree(
 ) {
   const bytes = writer.bytes();
   const session = await ort.InferenceSession.create(bytes);
-  const runtime = await createRuntime({ backends: ['wasm'] });
+  const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'] });
   const model = await loadOnnx(runtime, bytes);
   const feeds = Object.fromEntries(
     Object.entries(inputs).map(([name, { shape, data }]) => [

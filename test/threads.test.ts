@@ -120,7 +120,7 @@ threads('a worker that ends while it works fails the call', async () => {
 threads('one thread when no worker starts, and a note that says why', async () => {
   const url = 'data:text/javascript,no';
   const wasm = { module: 'C', bytes: decodeBase64(plainBase64), url, threads: 2 } as const;
-  const runtime = await createRuntime({ backends: ['wasm'], wasm });
+  const runtime = await createRuntime({ cache: false, tune: 'off', backends: ['wasm'], wasm });
   assert.is(runtime.backends[0].device.threads, 1);
   assert.match(runtime.notes.join(), /WASM runs on 1 thread, not 2/);
   const layer = await runtime.linear(dense.pack(new Float32Array(6).fill(1), { rows: 2, cols: 3 }));
@@ -139,7 +139,12 @@ threads('calls at once on one backend do not mix, and answer as on one thread', 
   const inputs = Array.from({ length: 12 }, (_, i) => floats(70 * (i * 40 + 1)));
   const answers: number[][][] = [];
   for (const count of [1, 3]) {
-    const runtime = await createRuntime({ backends: ['wasm'], wasm: { threads: count, url: wasmUrl } });
+    const runtime = await createRuntime({
+      cache: false,
+      tune: 'off',
+      backends: ['wasm'],
+      wasm: { threads: count, url: wasmUrl },
+    });
     assert.is(runtime.backends[0].device.threads, count, runtime.notes.join());
     assert.equal(runtime.notes, []);
     const layers = await Promise.all(weights.map((w) => runtime.linear(w)));

@@ -1,4 +1,7 @@
-import { gemmI8, gemvI8, gemvRows, maddubs, RowFacts } from '../shared/gemm_i8';
+import { gemmI8 } from '../shared/bytes/gemm';
+import { gemvI8, gemvRows } from '../shared/bytes/gemv';
+import { RowFacts } from '../shared/bytes/rows';
+import { maddubs } from '../shared/bytes/tiles';
 import { MatmulJob } from '../shared/job';
 
 // 1-bit weights, 8-bit activations. w0: [panels][steps / 4][16 bytes]; bit 2 * s + h of byte i is k = i % 4 of step s,

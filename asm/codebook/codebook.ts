@@ -1,6 +1,9 @@
 import { MatmulJob } from '../shared/job';
 import { gemmF32, gemvF32 } from '../shared/gemm_f32';
-import { gemmI8, gemvI8, gemvRows, maddubs, RowFacts } from '../shared/gemm_i8';
+import { gemmI8 } from '../shared/bytes/gemm';
+import { gemvI8, gemvRows } from '../shared/bytes/gemv';
+import { RowFacts } from '../shared/bytes/rows';
+import { maddubs } from '../shared/bytes/tiles';
 import { madd, pick } from '../shared/simd';
 
 // w0: codes; w1: the codebook. Codes become one f32 panel in L1, once a tile of A.
@@ -183,7 +186,7 @@ export function codebook256_gemv(job: MatmulJob, begin: u32, end: u32, scratch: 
   gemvF32(job, begin, end, scratch, row256);
 }
 
-// ---- int8 centroids: codes become panels of signed bytes (asm/shared/gemm_i8.ts) ----
+// ---- int8 centroids: codes become panels of signed bytes (asm/shared/bytes/) ----
 // 16 entries. w0: as int4 in asm/grouped/grouped.ts; w3: int8 [16]. 256 entries run as int8: a centroid is no larger than
 // its code, and takes its place.
 

@@ -2,7 +2,8 @@ import { Job } from '../shared/job';
 import { storeTransposed } from '../shared/simd';
 
 // C[to + i . toStrides] = A[from + i . fromStrides]: transposes, slices, parts of a concatenation, broadcasts. Tiles are
-// rows of the last dimension. Strides and offsets are in elements and may be negative, in two's complement.
+// rows of the last dimension. Strides and offsets are in elements and may be negative, in two's complement. T is u32 for
+// elements of 4 bytes, u8 for codes.
 
 const OUTER: u32 = 5;
 
@@ -16,41 +17,66 @@ class CopyJob extends Job {
   // Then, for the outer dimensions, innermost last: size, stride in A, stride in C.
 }
 
-function fill(to: usize, past: usize, value: f32): void {
-  const values = f32x4.splat(value);
+// @ts-ignore: decorator
+@inline
+function fill<T>(to: usize, past: usize, value: T): void {
+  if (sizeof<T>() == 1) {
+    memory.fill(to, <u8>value, past - to);
+    return;
+  }
+  const values = i32x4.splat(<i32>value);
   for (; to + 16 <= past; to += 16) v128.store(to, values);
-  for (; to < past; to += 4) f32.store(to, value);
+  for (; to < past; to += sizeof<T>()) store<T>(to, value);
 }
 
-export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
+/** Short rows are not worth the call that longer ones are. */
+// @ts-ignore: decorator
+@inline
+function move<T>(to: usize, from: usize, bytes: usize): void {
+  if (sizeof<T>() == 4 || bytes >= 32) {
+    memory.copy(to, from, bytes);
+    return;
+  }
+  const past = to + bytes;
+  for (; to + 8 <= past; to += 8) {
+    store<u64>(to, load<u64>(from));
+    from += 8;
+  }
+  for (; to < past; to++) store<u8>(to, load<u8>(from++));
+}
+
+// @ts-ignore: decorator
+@inline
+function copyRows<T>(job: CopyJob, begin: u32, end: u32): void {
+  const SIZE: usize = sizeof<T>();
   const cols = job.cols;
-  const fromStep = <usize>job.fromStep * 4, toStep = <usize>job.toStep * 4;
-  const rowBytes = <usize>cols * 4;
+  const fromStep = <usize>job.fromStep * SIZE, toStep = <usize>job.toStep * SIZE;
+  const rowBytes = <usize>cols * SIZE;
   const dims = changetype<usize>(job) + offsetof<CopyJob>();
   const inner = dims + (OUTER - 1) * 12;
   const innerSize = load<u32>(inner, 0);
-  const innerTo = <usize>load<u32>(inner, 8) * 4;
+  const innerTo = <usize>load<u32>(inner, 8) * SIZE;
   // Neighbouring rows that lie side by side in A go four at a time.
-  const fours = load<u32>(inner, 4) == 1 && fromStep != 4 && toStep == 4;
+  const fours = SIZE == 4 && load<u32>(inner, 4) == 1 && fromStep != 4 && toStep == 4;
   let row = begin;
   while (row < end) {
     let rest = row;
-    let from = job.input + <usize>job.from * 4, to = job.output + <usize>job.to * 4;
+    let from = job.input + <usize>job.from * SIZE, to = job.output + <usize>job.to * SIZE;
     for (let i: i32 = OUTER - 1; i >= 0; i--) {
       const size = load<u32>(dims + i * 12, 0);
-      const index = <usize>(rest % size) * 4;
+      const index = <usize>(rest % size) * SIZE;
       from += index * load<u32>(dims + i * 12, 4);
       to += index * load<u32>(dims + i * 12, 8);
       rest /= size;
     }
-    if (toStep == 4 && (fromStep == 4 || fromStep == 0)) {
-      if (fromStep) memory.copy(to, from, rowBytes);
-      else fill(to, to + rowBytes, f32.load(from));
+    if (toStep == SIZE && (fromStep == SIZE || fromStep == 0)) {
+      if (fromStep) move<T>(to, from, rowBytes);
+      else fill<T>(to, to + rowBytes, load<T>(from));
       row++;
       continue;
     }
     let c: u32 = 0;
-    if (fours && row + 4 <= end && row % innerSize + 4 <= innerSize) {
+    if (SIZE == 4 && fours && row + 4 <= end && row % innerSize + 4 <= innerSize) {
       for (; c + 4 <= cols; c += 4) {
         storeTransposed(v128.load(from), v128.load(from + fromStep), v128.load(from + 2 * fromStep),
           v128.load(from + 3 * fromStep), to, innerTo);
@@ -70,10 +96,18 @@ export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
       continue;
     }
     for (; c < cols; c++) {
-      f32.store(to, f32.load(from));
+      store<T>(to, load<T>(from));
       from += fromStep;
       to += toStep;
     }
     row++;
   }
+}
+
+export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
+  copyRows<u32>(job, begin, end);
+}
+
+export function copy_bytes(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
+  copyRows<u8>(job, begin, end);
 }

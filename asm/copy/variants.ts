@@ -1,3 +1,4 @@
+import type { ElementType } from '../../src/dtype.js';
 import type { CopyProblem, TransposeProblem } from '../../src/plan/problem.js';
 import { mergeDims, product, type StridedDims, transposeAsCopy } from '../../src/plan/strides.js';
 import { predictMs, row } from '../../src/wasm/variant.js';
@@ -11,12 +12,14 @@ function merged(p: CopyProblem | TransposeProblem): StridedDims {
   return mergeDims({ dims, strides: [fromStrides, toStrides] });
 }
 
-export const copy = [
+const copies = (name: string, exported: string, dtypes: readonly ElementType[], bytes: number) =>
   row<CopyProblem | TransposeProblem>({
-    name: 'copy_f32',
+    name,
     ops: ['copy', 'transpose'],
+    inputs: dtypes,
+    outputs: dtypes,
     supports: (p) => merged(p).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: 'copy', tiles: (p) => product(merged(p).dims.slice(0, -1)) }],
+    stages: [{ export: exported, tiles: (p) => product(merged(p).dims.slice(0, -1)) }],
     params(p) {
       const { from, to } = asCopy(p);
       const {
@@ -30,6 +33,10 @@ export const copy = [
       }
       return params;
     },
-    cost: (p, device) => predictMs(device, product(p.dims) * 8, 0.5, product(p.dims) * 8),
-  }),
+    cost: (p, device) => predictMs(device, product(p.dims) * 8, 0.5, product(p.dims) * 2 * bytes),
+  });
+
+export const copy = [
+  copies('copy_f32', 'copy', ['float32', 'int32'], 4),
+  copies('copy_codes', 'copy_bytes', ['uint8', 'int8'], 1),
 ];

@@ -1,5 +1,5 @@
 import { codesAt, sampleAt } from '../int8/quantize';
-import { dot } from '../shared/gemm_i8';
+import { dot } from '../shared/bytes/tiles';
 import { MatmulJob } from '../shared/job';
 import { gatherRows, tapCount } from '../shared/rows';
 import { madd, storeTransposed } from '../shared/simd';

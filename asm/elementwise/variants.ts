@@ -1,30 +1,25 @@
 import { BINARY, type BinaryProblem } from '../../src/plan/problem.js';
 import { mergeDims, product, type StridedDims } from '../../src/plan/strides.js';
-import { predictMs, row } from '../../src/wasm/variant.js';
+import { predictMs, row, rowsOf } from '../../src/wasm/variant.js';
 
 /** Outer dimensions that the job has room for. */
 const OUTER = 5;
 
-const merged = (p: BinaryProblem): StridedDims => mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] });
-
-/** The row dimension: the innermost one, if both operands step through it by 0 or 1; else rows of one. */
-function rowOf({ dims, strides }: StridedDims): StridedDims {
-  if (strides.every((s) => s.at(-1)! <= 1)) return { dims, strides };
-  return { dims: [...dims, 1], strides: strides.map((s) => [...s, 0]) };
-}
+const merged = (p: BinaryProblem): StridedDims =>
+  rowsOf(mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] }));
 
 const binary = (op: BinaryProblem['op']) =>
   row<BinaryProblem>({
     name: `${op}_f32`,
     ops: [op],
-    supports: (p) => rowOf(merged(p)).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: 'binary', tiles: (p) => product(rowOf(merged(p)).dims.slice(0, -1)) }],
+    supports: (p) => merged(p).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
+    stages: [{ export: 'binary', tiles: (p) => product(merged(p).dims.slice(0, -1)) }],
     clamp: (p) => p.clamp,
     params(p) {
       const {
         dims,
         strides: [a, b],
-      } = rowOf(merged(p));
+      } = merged(p);
       const params = [BINARY.indexOf(p.op), dims.at(-1)!, a.at(-1)!, b.at(-1)!];
       for (let i = 0; i < OUTER; i++) {
         const d = dims.length - 1 - OUTER + i;

@@ -1,4 +1,8 @@
-import { chunksOf, gemmI8, gemvI8, gemvRows, maddubs, RowFacts, subStepsOf } from '../shared/gemm_i8';
+import { gemmI8 } from '../shared/bytes/gemm';
+import { gemvI8, gemvRows, subStepsOf } from '../shared/bytes/gemv';
+import { chunksOf } from '../shared/bytes/groups';
+import { RowFacts } from '../shared/bytes/rows';
+import { maddubs } from '../shared/bytes/tiles';
 import { MatmulJob } from '../shared/job';
 import { madd } from '../shared/simd';
 

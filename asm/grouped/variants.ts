@@ -31,7 +31,7 @@ export function placeOf(
 
 /**
  * Codes, scales f32 [panels][groups][8], zero points u8 the same, and the sums of code - zeroPoint as w2 of
- * asm/shared/gemm_i8.ts: i32 [panels][8] of one group a row, else i8 [panels][groups][chunks][8][2].
+ * asm/shared/bytes/: i32 [panels][8] of one group a row, else i8 [panels][groups][chunks][8][2].
  */
 export function packLowBit(
   p: MatmulProblem,

@@ -1,4 +1,5 @@
-import { gemmI8, gemvI8 } from '../shared/gemm_i8';
+import { gemmI8 } from '../shared/bytes/gemm';
+import { gemvI8 } from '../shared/bytes/gemv';
 import { MatmulJob } from '../shared/job';
 
 // w0: int8 panels [groups * paddedN / 8][ceil(K / 4)][8][4], zero points (w3) not removed.

@@ -3,7 +3,7 @@ import { Job } from '../shared/job';
 // Pooling of NHWC images. Tiles are output pixels. Channels go sixteen, then four at a time.
 
 @unmanaged
-class PoolJob extends Job {
+export class PoolJob extends Job {
   channels: u32;
   inHeight: u32;
   inWidth: u32;
@@ -25,13 +25,13 @@ class PoolJob extends Job {
 /** First and past-the-end tap of a window at `start` that lie in [0, size). */
 // @ts-ignore: decorator
 @inline
-function firstTap(start: i32, dilation: i32): i32 {
+export function firstTap(start: i32, dilation: i32): i32 {
   return start >= 0 ? 0 : (-start + dilation - 1) / dilation;
 }
 
 // @ts-ignore: decorator
 @inline
-function pastTap(start: i32, dilation: i32, taps: i32, size: i32): i32 {
+export function pastTap(start: i32, dilation: i32, taps: i32, size: i32): i32 {
   return start >= size ? 0 : min(taps, (size - 1 - start) / dilation + 1);
 }
 

@@ -1,12 +1,21 @@
-import type { PoolProblem } from '../../src/plan/problem.js';
-import { predictMs, row } from '../../src/wasm/variant.js';
+import type { ElementType } from '../../src/dtype.js';
+import type { PoolProblem, Quantization } from '../../src/plan/problem.js';
+import { floatBits, predictMs, row } from '../../src/wasm/variant.js';
 
-const pool = (name: string, op: PoolProblem['op']) =>
+const CODES = ['uint8', 'int8'] as const;
+
+const meaning = ({ dtype, zeroPoint, scale }: Quantization): number[] => [
+  ...[dtype === 'int8' ? 1 : 0, zeroPoint, floatBits(scale)],
+];
+
+const pool = (name: string, op: PoolProblem['op'], dtypes: readonly ElementType[]) =>
   row<PoolProblem>({
     name,
     ops: [op],
+    inputs: dtypes,
+    outputs: dtypes,
     stages: [{ export: name, tiles: ({ window: w }) => w.batch * w.outHeight * w.outWidth }],
-    params({ window: w, channels, countIncludePad }) {
+    params({ window: w, channels, countIncludePad, codes }) {
       return [
         channels,
         w.inHeight,
@@ -24,12 +33,18 @@ const pool = (name: string, op: PoolProblem['op']) =>
         w.outHeight,
         w.outWidth,
         countIncludePad ? 1 : 0,
+        ...(codes ? [...meaning(codes.input), ...meaning(codes.output)] : []),
       ];
     },
     cost({ window: w, channels }, device) {
       const taps = w.batch * w.outHeight * w.outWidth * channels * w.kernelHeight * w.kernelWidth;
-      return predictMs(device, taps * 2, 0.5, taps);
+      return predictMs(device, dtypes === CODES ? taps / 2 : taps * 2, 0.5, taps);
     },
   });
 
-export const pooling = [pool('max_pool2d', 'maxPool2d'), pool('average_pool2d', 'averagePool2d')];
+export const pooling = [
+  pool('max_pool2d', 'maxPool2d', ['float32']),
+  pool('average_pool2d', 'averagePool2d', ['float32']),
+  pool('max_pool2d_codes', 'maxPool2d', CODES),
+  pool('average_pool2d_codes', 'averagePool2d', CODES),
+];

@@ -19,6 +19,15 @@ function put(to: usize, past: usize, y: v128): void {
   else storeTail(to, y, y, <u32>(past - to) / 4);
 }
 
+/** Codes: of nearest neighbours, which are moved as they are. */
+export function resample_codes(job: ResampleJob, begin: u32, end: u32, scratch: usize): void {
+  const bytes = <usize>job.inner;
+  for (let row = begin; row < end; row++) {
+    const index = load<u32>(changetype<usize>(job) + offsetof<ResampleJob>() + <usize>(row % job.outSize) * 8);
+    memory.copy(job.output + <usize>row * bytes, job.input + (<usize>(row / job.outSize) * job.inSize + index) * bytes, bytes);
+  }
+}
+
 export function resample(job: ResampleJob, begin: u32, end: u32, scratch: usize): void {
   const bytes = <usize>job.inner * 4;
   const taps = job.taps;

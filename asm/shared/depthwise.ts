@@ -8,7 +8,7 @@ import { clamp, clampScalar, madd } from './simd';
 //
 // Formats of 8-bit activations run through the same loops. Activations less zeroA and weights less their zero points are
 // integers, and their sums stay below 2^24 (taps <= 256), so f32 holds them exactly; scales follow as in
-// asm/shared/gemm_i8.ts. Without a byte dot instruction pmaddubsw on pairs of taps would need the weights in two halves
+// asm/shared/bytes/. Without a byte dot instruction pmaddubsw on pairs of taps would need the weights in two halves
 // and takes as many instructions.
 
 /** Address of the weights, f32 [taps][paddedN]; may decode them into `to`. */

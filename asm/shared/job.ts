@@ -55,7 +55,7 @@ export class MatmulJob extends Job {
   dotFlip: u32;
   /** Rows of A that one tile packs. */
   rowBlock: u32;
-  /** Formats that become bytes (asm/shared/gemm_i8.ts): steps of 4 along K, in all and in one group of scales. */
+  /** Formats that become bytes (asm/shared/bytes/): steps of 4 along K, in all and in one group of scales. */
   steps: u32;
   groupSteps: u32;
   scaleGroups: u32;

@@ -78,7 +78,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
   ];
 }
 
-/** What a format adds to the kernels of asm/shared/gemm_i8.ts: where its panels of signed bytes come from. */
+/** What a format adds to the kernels of asm/shared/bytes/: where its panels of signed bytes come from. */
 export interface ByteFormat {
   format: FormatName;
   /** Rows are `<name>_gemm_...` and `<name>_gemv_...`; exports `<export>_gemm` and `<export>_gemv`. */

@@ -24,7 +24,7 @@ export interface OrtTensor {
   readonly data: ArrayLike<number>;
 }
 export interface OrtSession {
-  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+  run(feeds: Record<string, OrtTensor>, fetches?: readonly string[]): Promise<Record<string, OrtTensor>>;
   release(): Promise<void>;
 }
 export interface Ort {
@@ -33,7 +33,12 @@ export interface Ort {
   InferenceSession: {
     create(
       model: Uint8Array,
-      options: { executionProviders: string[]; logSeverityLevel?: number },
+      options: {
+        executionProviders: string[];
+        logSeverityLevel?: number;
+        graphOptimizationLevel?: 'disabled';
+        extra?: { session: Record<string, string> };
+      },
     ): Promise<OrtSession>;
   };
 }
@@ -66,10 +71,30 @@ export interface Tf {
   setBackend(name: string): Promise<boolean>;
   backend(): unknown;
   ready(): Promise<void>;
-  tensor(data: Float32Array, shape: readonly number[]): TfTensor;
-  matMul(a: TfTensor, b: TfTensor): TfTensor;
+  tensor(data: Float32Array | Int32Array, shape: readonly number[], dtype?: 'float32' | 'int32'): TfTensor;
+  matMul(a: TfTensor, b: TfTensor, transposeA?: boolean, transposeB?: boolean): TfTensor;
   conv2d(x: TfTensor, filter: TfTensor, strides: number, padding: 'same'): TfTensor;
   depthwiseConv2d(x: TfTensor, filter: TfTensor, strides: number, padding: 'same'): TfTensor;
+  softmax(x: TfTensor): TfTensor;
+  maxPool(x: TfTensor, kernel: number, stride: number, padding: 'same' | 'valid'): TfTensor;
+  avgPool(x: TfTensor, kernel: number, stride: number, padding: 'same' | 'valid'): TfTensor;
+  relu(x: TfTensor): TfTensor;
+  sigmoid(x: TfTensor): TfTensor;
+  tanh(x: TfTensor): TfTensor;
+  exp(x: TfTensor): TfTensor;
+  erf(x: TfTensor): TfTensor;
+  sqrt(x: TfTensor): TfTensor;
+  add(a: TfTensor, b: TfTensor): TfTensor;
+  mul(a: TfTensor, b: TfTensor): TfTensor;
+  div(a: TfTensor, b: TfTensor): TfTensor;
+  transpose(x: TfTensor, perm: readonly number[]): TfTensor;
+  gather(x: TfTensor, indices: TfTensor): TfTensor;
+  slice(x: TfTensor, begin: readonly number[], size: readonly number[]): TfTensor;
+  mean(x: TfTensor, axis: number): TfTensor;
+  max(x: TfTensor, axis: number): TfTensor;
+  image: {
+    resizeBilinear(x: TfTensor, size: [number, number], alignCorners: boolean, halfPixelCenters: boolean): TfTensor;
+  };
 }
 export interface TfWasm {
   setWasmPaths(folder: string): void;

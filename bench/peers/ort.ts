@@ -3,6 +3,7 @@
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import { ModelProtoSchema, TensorProto_DataType, TensorProtoSchema } from '../../src/onnx/generated/onnx_pb.js';
+import type { Quantization } from '../../src/plan/problem.js';
 import { FLOAT, OnnxWriter } from '../../test/support/onnx-writer.js';
 import { weightShape } from '../shapes.js';
 import { GROUP_SIZE } from './int4.js';
@@ -35,11 +36,20 @@ function modelBytes({ graph }: OnnxWriter): Uint8Array<ArrayBuffer> {
   );
 }
 
-/** How an 8-bit unsigned tensor stands for values in [low, high]; zero is exact. */
-function affine(low: number, high: number): { scale: number; zeroPoint: number } {
-  const scale = Math.fround((Math.max(high, 0) - Math.min(low, 0)) / 255) || 1;
-  return { scale, zeroPoint: Math.round(-Math.min(low, 0) / scale) };
+/** Scale and zero point of codes, as the constants `<name>_scale` and `<name>_zero`. */
+function quantization(writer: OnnxWriter, name: string, { scale, zeroPoint }: Quantization): void {
+  constant(writer, `${name}_scale`, [], Float32Array.of(scale));
+  constant(writer, `${name}_zero`, [], Uint8Array.of(zeroPoint));
 }
+
+/** The same of the weights, symmetric, a scale an output channel. */
+function weightQuantization(writer: OnnxWriter, scale: Float32Array): void {
+  constant(writer, 'w_scale', [scale.length], scale);
+  constant(writer, 'w_zero', [scale.length], new Int8Array(scale.length));
+}
+
+/** Operands of QLinearMatMul and QLinearConv. */
+const QLINEAR = ['x', 'x_scale', 'x_zero', 'w', 'w_scale', 'w_zero', 'y_scale', 'y_zero'];
 
 export async function ort(folder: string, threads: number): Promise<Peer> {
   const ort = await loadOrt();
@@ -93,6 +103,33 @@ export async function ort(folder: string, threads: number): Promise<Peer> {
     return contestant('MatMulInteger', writer, new ort.Tensor('float32', x, dims), asItIs);
   };
 
+  /** The product alone: codes in, sums out. */
+  const matMulSums = ({ shape, problem, int8, sums }: PeerInputs) => {
+    const { rows, cols } = weightShape(shape);
+    const { problem: given, x } = sums();
+    const dims = [problem.M, cols];
+    const writer = new OnnxWriter().input('x', dims, UINT8);
+    constant(writer, 'w', [cols, rows], transposed(int8().codes, rows, cols));
+    quantization(writer, 'x', given.input.quantization!);
+    writer.node('MatMulInteger', ['x', 'w', 'x_zero'], ['y']);
+    return contestant('MatMulInteger', writer, new ort.Tensor('uint8', x as Uint8Array, dims), asItIs);
+  };
+
+  /** Statically quantised, codes to codes. */
+  const qLinearMatMul = ({ shape, problem, int8, codes }: PeerInputs) => {
+    const { rows, cols } = weightShape(shape);
+    const weights = int8();
+    const { problem: given, x } = codes();
+    const dims = [problem.M, cols];
+    const writer = new OnnxWriter().input('x', dims, UINT8);
+    constant(writer, 'w', [cols, rows], transposed(weights.codes, rows, cols));
+    quantization(writer, 'x', given.input.quantization!);
+    weightQuantization(writer, weights.scale);
+    quantization(writer, 'y', given.output.quantization!);
+    writer.node('QLinearMatMul', QLINEAR, ['y']);
+    return contestant('QLinearMatMul', writer, new ort.Tensor('uint8', x as Uint8Array, dims), asItIs);
+  };
+
   const matMulNBits = ({ shape, problem, x, int4 }: PeerInputs) => {
     const { rows, cols } = weightShape(shape);
     const { codes, scales } = int4();
@@ -132,43 +169,100 @@ export async function ort(folder: string, threads: number): Promise<Peer> {
     return contestant('Conv', writer, new ort.Tensor('float32', first(inputs.x), dims), last);
   };
 
-  /** Statically quantised: input and output are 8-bit codes, whose scales a calibration would have found. */
+  /** As matMulInteger, for convolutions. */
+  const convInteger = (inputs: PeerInputs) => {
+    const { dims, filter, attributes, first, firstFilter, last } = convolution(inputs);
+    const { codes, scale } = inputs.int8();
+    const writer = new OnnxWriter().input('x', dims);
+    constant(writer, 'w', filter, firstFilter(codes));
+    constant(writer, 'w_scale', [scale.length, 1, 1], scale);
+    writer
+      .node('DynamicQuantizeLinear', ['x'], ['x_codes', 'x_scale', 'x_zero'])
+      .node('ConvInteger', ['x_codes', 'w', 'x_zero'], ['sums'], attributes)
+      .node('Cast', ['sums'], ['floats'], { to: FLOAT })
+      .node('Mul', ['x_scale', 'w_scale'], ['scale'])
+      .node('Mul', ['floats', 'scale'], ['y']);
+    return contestant('ConvInteger', writer, new ort.Tensor('float32', first(inputs.x), dims), last);
+  };
+
+  const convSums = (inputs: PeerInputs) => {
+    const { dims, filter, attributes, first, firstFilter, last } = convolution(inputs);
+    const { problem: given, x } = inputs.sums();
+    const writer = new OnnxWriter().input('x', dims, UINT8);
+    constant(writer, 'w', filter, firstFilter(inputs.int8().codes));
+    quantization(writer, 'x', given.input.quantization!);
+    writer.node('ConvInteger', ['x', 'w', 'x_zero'], ['y'], attributes);
+    return contestant('ConvInteger', writer, new ort.Tensor('uint8', first(x as Uint8Array), dims), last);
+  };
+
+  /** Statically quantised, codes to codes. */
   const qLinearConv = (inputs: PeerInputs) => {
     const { dims, filter, attributes, first, firstFilter, last } = convolution(inputs);
     const { codes, scale } = inputs.int8();
-    const xRange = inputs.x.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [0, 0]);
-    const xQuant = affine(xRange[0], xRange[1]);
-    const yQuant = affine(...inputs.outputRange());
-    const xCodes = Uint8Array.from(inputs.x, (v) =>
-      Math.min(Math.max(Math.round(v / xQuant.scale) + xQuant.zeroPoint, 0), 255),
-    );
+    const { problem: given, x } = inputs.codes();
     const writer = new OnnxWriter().input('x', dims, UINT8);
     constant(writer, 'w', filter, firstFilter(codes));
-    constant(writer, 'w_scale', [scale.length], scale);
-    constant(writer, 'w_zero', [scale.length], new Int8Array(scale.length));
-    for (const [name, quant] of [
-      ['x', xQuant],
-      ['y', yQuant],
-    ] as const) {
-      constant(writer, `${name}_scale`, [], Float32Array.of(quant.scale));
-      constant(writer, `${name}_zero`, [], Uint8Array.of(quant.zeroPoint));
+    quantization(writer, 'x', given.input.quantization!);
+    weightQuantization(writer, scale);
+    quantization(writer, 'y', given.output.quantization!);
+    writer.node('QLinearConv', QLINEAR, ['y'], attributes);
+    return contestant('QLinearConv', writer, new ort.Tensor('uint8', first(x as Uint8Array), dims), last);
+  };
+
+  /**
+   * The inputs are constants and all that leaves a timed run is the shape of the answer, so that nothing is copied
+   * between JavaScript and WASM. Without optimisation nothing is computed ahead of the runs.
+   */
+  const weightless: Peer['weightless'] = (name, { ort: node, inputs: shapes, indicesBelow }, inputs) => {
+    if (!node) return undefined;
+    const { type, attributes, operands = ['a', 'b'].slice(0, inputs.length), ints = {}, floats = {}, pixels } = node;
+    const writer = new OnnxWriter();
+    const [a, b] = inputs;
+    const dims = shapes[0];
+    const channels = dims.at(-1)!;
+    if (pixels) constant(writer, 'a', [1, channels, dims[1], dims[2]], channelsFirst(a, pixels[0], channels));
+    else constant(writer, 'a', dims, a);
+    if (indicesBelow) writer.ints('b', [...b]);
+    else if (operands.includes('b')) constant(writer, 'b', shapes[1], b);
+    const width = shapes[1]?.at(-1) ?? 0;
+    for (const [row, operand] of ['b0', 'b1'].entries()) {
+      if (operands.includes(operand)) constant(writer, operand, [width], b.slice(row * width, (row + 1) * width));
     }
-    const operands = ['x', 'x_scale', 'x_zero', 'w', 'w_scale', 'w_zero', 'y_scale', 'y_zero'];
-    writer.node('QLinearConv', operands, ['y'], attributes);
-    return contestant('QLinearConv', writer, new ort.Tensor('uint8', first(xCodes), dims), (y) =>
-      last(y).map((code) => (code - yQuant.zeroPoint) * yQuant.scale),
-    );
+    for (const [key, values] of Object.entries(ints)) writer.ints(key, values);
+    for (const [key, values] of Object.entries(floats)) writer.floats(key, [values.length], values);
+    writer.node(type, operands, ['y'], attributes).node('Shape', ['y'], ['shape']).output('y', 'shape');
+    const open = async () => {
+      const session = await ort.InferenceSession.create(modelBytes(writer), {
+        executionProviders: ['wasm'],
+        logSeverityLevel: 3,
+        graphOptimizationLevel: 'disabled',
+        extra: { session: { disable_prepacking: '1' } },
+      });
+      const answer = (y: ArrayLike<number>) => (pixels ? channelsLast(y, pixels[1], channels) : y);
+      return {
+        name: `ort ${name}`,
+        run: () => session.run({}, ['shape']),
+        read: async () => answer((await session.run({}, ['y'])).y.data),
+        free: () => void session.release(),
+      };
+    };
+    return open();
   };
 
   const isLinear = ({ op }: { op: string }) => op === 'linear';
   const isConv = ({ op }: { op: string }) => op === 'conv2d';
   return {
     name: 'ort',
+    weightless,
     operators: [
       { kind: 'f32', what: 'MatMul', supports: isLinear, make: matMul },
       { kind: 'f32', what: 'Conv', supports: isConv, make: conv },
-      { kind: 'int8', what: 'MatMulInteger', supports: isLinear, make: matMulInteger },
-      { kind: 'int8', what: 'QLinearConv', supports: isConv, make: qLinearConv },
+      { kind: 'int8', what: 'DynamicQuantizeLinear, MatMulInteger', supports: isLinear, make: matMulInteger },
+      { kind: 'int8', what: 'DynamicQuantizeLinear, ConvInteger', supports: isConv, make: convInteger },
+      { kind: 'codes', what: 'QLinearMatMul', supports: isLinear, make: qLinearMatMul },
+      { kind: 'codes', what: 'QLinearConv', supports: isConv, make: qLinearConv },
+      { kind: 'sums', what: 'MatMulInteger', supports: isLinear, make: matMulSums },
+      { kind: 'sums', what: 'ConvInteger', supports: isConv, make: convSums },
       {
         kind: 'int4',
         what: 'MatMulNBits',

@@ -1,4 +1,6 @@
 import type { MatmulProblem } from '../../src/plan/problem.js';
+import type { OperatorCase } from '../operators.js';
+import type { Product } from '../problems.js';
 import type { Contestant } from '../race.js';
 import type { Shape } from '../shapes.js';
 import type { PeerKind, PeerName } from '../types.js';
@@ -13,8 +15,9 @@ export interface PeerInputs {
   /** One scale a row, symmetric. */
   int8(): { codes: Int8Array; scale: Float32Array };
   int4(): GroupedInt4;
-  /** Smallest and largest value of the f32 answer: what a statically quantised output must span. */
-  outputRange(): [number, number];
+  /** 8-bit weights times codes, to codes and to int32 sums: x, and in the problem what codes mean. */
+  codes(): Product;
+  sums(): Product;
 }
 
 /** One operator of a peer, loaded with its weights. */
@@ -38,6 +41,12 @@ export interface PeerOperator {
 export interface Peer {
   name: PeerName;
   operators: readonly PeerOperator[];
+  /** An operator without weights on given inputs, or undefined where the peer has none. */
+  weightless?(
+    name: string,
+    operator: OperatorCase,
+    inputs: readonly Float32Array[],
+  ): Promise<PeerContestant> | undefined;
 }
 
 export const isDepthwise = (shape: Shape): boolean =>
@@ -68,8 +77,8 @@ export function channelsFirst<T extends Float32Array | Int8Array | Uint8Array>(
 }
 
 /** The other way round, for an answer of one image. */
-export function channelsLast(values: ArrayLike<number>, pixels: number, channels: number): Float32Array {
-  const out = new Float32Array(values.length);
+export function channelsLast(values: ArrayLike<number>, pixels: number, channels: number): Float64Array {
+  const out = new Float64Array(values.length);
   for (let p = 0; p < pixels; p++) {
     for (let c = 0; c < channels; c++) out[p * channels + c] = values[c * pixels + p];
   }

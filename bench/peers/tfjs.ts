@@ -48,8 +48,20 @@ export async function tfjs(folder: string, threads: number): Promise<Peer> {
     return contestant('conv2d', [a, w], () => tf.conv2d(a, w, stride, 'same'));
   };
 
+  const weightless: Peer['weightless'] = (name, operator, inputs) => {
+    const { tfjs, inputs: shapes, indicesBelow } = operator;
+    if (!tfjs) return undefined;
+    const [a, b] = inputs.map((values, i) =>
+      i === 1 && indicesBelow
+        ? tf.tensor(Int32Array.from(values), shapes[i], 'int32')
+        : tf.tensor(values, shapes[i], 'float32'),
+    );
+    return Promise.resolve(contestant(name, b ? [a, b] : [a], () => tfjs(tf, a, b)));
+  };
+
   return {
     name: 'tfjs',
+    weightless,
     operators: [
       { kind: 'f32', what: 'matMul', supports: ({ op }) => op === 'linear', make: async (inputs) => matMul(inputs) },
       { kind: 'f32', what: 'conv2d', supports: isPlainConv, make: async (inputs) => conv2d(inputs) },

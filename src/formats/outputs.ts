@@ -56,6 +56,14 @@ export function requantize(sum: number, multiplier: number, { dtype, zeroPoint }
 }
 
 /**
+ * What the sum of `count` codes, zero points taken off, is multiplied with to become their average in codes of the output,
+ * in f32: input scale / (output scale * count), each step rounded.
+ */
+export function averageMultiplier(input: Scaled, output: Scaled, count: number): number {
+  return Math.fround(Math.fround(input.scale) / Math.fround(Math.fround(output.scale) * count));
+}
+
+/**
  * The least sum whose sign bit is 1: bit = sum >= threshold, for every integer sum in -K .. K. Exact for any f32
  * epilogue that rounds, since y = f32(f32(f32(sum) * scale) + bias) never falls as the sum rises (scale >= 0): the crossing
  * is found by evaluating just that. K + 1 where no bit is 1.

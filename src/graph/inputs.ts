@@ -1,11 +1,18 @@
+import { type DType, dtypeOf, type ElementType } from '../dtype.js';
 import { describe, ThinferError } from '../errors.js';
 import { product } from '../plan/strides.js';
 import { Tensor } from '../tensor.js';
 import type { Graph, ValueId } from './ir.js';
 import { formatShape, type Shape } from './shapes.js';
+import { elementType } from './types.js';
 
-/** Integers (indices, masks) are computed with as f32, which has those up to 2^24 exactly. */
-export type InputArray = Float32Array | Int32Array | BigInt64Array | Uint8Array;
+/**
+ * Integers (indices, masks) are computed with as f32, which has those up to 2^24 exactly. Inputs of the model that are
+ * codes, or int32, take arrays of what they are only.
+ */
+export type InputArray = Float32Array | Int32Array | BigInt64Array | Uint8Array | Int8Array;
+/** What a run reads. */
+export type InputElements = Float32Array | Int32Array | Uint8Array | Int8Array;
 
 /** Data with its shape, row-major. */
 export interface TensorLike {
@@ -17,9 +24,9 @@ export interface TensorLike {
  * A plain array for an input whose shape has at most one open dimension: the batch follows from its length. A Tensor
  * on the device that the model runs on is read where it lies.
  */
-export type ModelInput = InputArray | TensorLike | Tensor;
+export type ModelInput = InputArray | TensorLike | Tensor<DType>;
 export type ModelInputs = Readonly<Record<string, ModelInput>>;
-export type InputData = ReadonlyMap<ValueId, Float32Array | Tensor>;
+export type InputData = ReadonlyMap<ValueId, InputElements | Tensor<DType>>;
 
 /** Checks all inputs of a run: names, shapes, lengths. */
 export function readInputs(
@@ -37,14 +44,14 @@ export function readInputs(
     });
   }
   const shapes = new Map<ValueId, readonly number[]>();
-  const data = new Map<ValueId, Float32Array | Tensor>();
+  const data = new Map<ValueId, InputElements | Tensor<DType>>();
   const sizes = new Map<string, number>();
   // Shapes that are given settle open dimensions for the arrays that come without.
   const withShape = (name: string) => !isArray(inputs[name]);
   const ordered = [...graph.inputs].sort((a, b) => Number(withShape(b.name)) - Number(withShape(a.name)));
   for (const { name, value } of ordered) {
-    const { shape: declared } = graph.values.get(value)!;
-    const input = readInput(name, inputs[name], declared, sizes);
+    const declared = graph.values.get(value)!;
+    const input = readInput(name, inputs[name], declared.shape, elementType(declared), sizes);
     shapes.set(value, input.shape);
     data.set(value, input.data);
   }
@@ -55,7 +62,7 @@ function badInput(name: string, expected: string, got: string, hint = ''): never
   throw new ThinferError({ code: 'bad-shape', place: `model.run: input "${name}"`, expected, got, hint });
 }
 
-const ARRAYS = [Float32Array, Int32Array, BigInt64Array, Uint8Array];
+const ARRAYS = [Float32Array, Int32Array, BigInt64Array, Uint8Array, Int8Array];
 
 function isArray(input: unknown): input is InputArray {
   return ARRAYS.some((kind) => input instanceof kind);
@@ -79,24 +86,40 @@ function toFloats(name: string, data: InputArray): Float32Array {
   return floats;
 }
 
+/** The elements as the model has them. */
+function toElements(name: string, data: InputArray, dtype: ElementType): InputElements {
+  return dtype === 'float32' ? toFloats(name, data) : (requireType(name, data, dtypeOf(data), dtype) as InputElements);
+}
+
+function requireType<T>(name: string, data: T, given: DType | undefined, dtype: ElementType): T {
+  if (given === dtype) return data;
+  throw new ThinferError({
+    code: 'bad-argument',
+    place: `model.run: input "${name}"`,
+    expected: `elements of ${dtype}`,
+    got: given ?? describe(data),
+  });
+}
+
 /** Checks one input against its declared shape; open dimensions are settled in `sizes`. */
 function readInput(
   name: string,
   input: ModelInput,
   declared: Shape,
+  dtype: ElementType,
   sizes: Map<string, number>,
-): { shape: readonly number[]; data: Float32Array | Tensor } {
+): { shape: readonly number[]; data: InputElements | Tensor<DType> } {
   const given = isArray(input) ? undefined : input?.shape;
   const held = isArray(input) || input instanceof Tensor ? input : input?.data;
   if (!(isArray(held) || held instanceof Tensor) || !(isArray(input) || Array.isArray(given))) {
     throw new ThinferError({
       code: 'bad-argument',
       place: `model.run: input "${name}"`,
-      expected: 'a Float32Array (or Int32Array, BigInt64Array, Uint8Array), { shape, data } or a Tensor',
+      expected: 'a Float32Array (or Int32Array, BigInt64Array, Uint8Array, Int8Array), { shape, data } or a Tensor',
       got: describe(input),
     });
   }
-  const data = held instanceof Tensor ? held : toFloats(name, held);
+  const data = held instanceof Tensor ? requireType(name, held, held.dtype, dtype) : toElements(name, held, dtype);
   const length = data instanceof Tensor ? data.size : data.length;
   if (given) matchShape(name, given, declared, sizes);
   else settle(name, declared, length, sizes);

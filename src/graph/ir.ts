@@ -1,6 +1,19 @@
-import type { Weights } from '../formats/format.js';
+import type { ElementType } from '../dtype.js';
+import type { Bias, Weights } from '../formats/format.js';
 import type { WindowOptions } from '../layers/geometry.js';
-import { BINARY, type BinaryOperator, type Nonlinearity, type Reduction, type UnaryFunction } from '../plan/problem.js';
+import {
+  BINARY,
+  type BinaryOperator,
+  CODE_BINARY,
+  type CodeBinaryOperator,
+  type DequantizeProblem,
+  type LookupProblem,
+  type MatmulOutput,
+  type Nonlinearity,
+  type Quantization,
+  type Reduction,
+  type UnaryFunction,
+} from '../plan/problem.js';
 import { stridesOf } from '../plan/strides.js';
 
 /**
@@ -17,9 +30,14 @@ export interface Value {
   /** For people: the name in the source model where there is one. */
   name: string;
   shape: readonly Dim[];
+  /**
+   * What its elements are; default f32. 8-bit codes and int32 sums are what nodes make of them: a value does not say
+   * which numbers they stand for.
+   */
+  dtype?: ElementType;
 }
 
-/** f32 data that is known before the graph runs, row-major. */
+/** Data that is known before the graph runs, row-major. Codes are kept as the f32 of the same integers. */
 export interface Constant {
   dims: readonly number[];
   data: Float32Array;
@@ -40,31 +58,36 @@ interface NodeBase {
   output: ValueId;
 }
 
+interface LayerBase extends NodeBase {
+  /** Dense until `packGraph`, unless the model has them packed. */
+  weights: Weights;
+  /** [rows]; int32 where the outputs are integers, see MatmulOptions in src/layers/problem.ts. */
+  bias?: Bias;
+  nonlinearity?: Nonlinearity;
+  /** On the numbers that outputs stand for. */
+  clamp: Clamp;
+  /**
+   * What codes that arrive mean, or by which f32 inputs are quantised. Absent: f32, and quantised at run time where the
+   * weights are of 8-bit arithmetic.
+   */
+  inputCodes?: Quantization;
+  /** What the outputs are. Default: f32. */
+  result?: MatmulOutput;
+}
+
 /** out = clamp(nonlinearity(conv(image, weights) + bias)); image [batch, height, width, channels] in `layout`'s order. */
-export interface Conv2dNode extends NodeBase {
+export interface Conv2dNode extends LayerBase {
   op: 'conv2d';
   layout: ImageLayout;
   window: Omit<WindowOptions, 'ceilMode'>;
   groups: number;
-  /** OHWI: rows = outputs, cols = kernelHeight * kernelWidth * channels / groups. Dense until `packGraph`. */
-  weights: Weights;
-  /** [rows] */
-  bias?: Float32Array;
-  nonlinearity?: Nonlinearity;
-  clamp: Clamp;
   /** What a binary convolution (`xnor` weights) reads outside the image. */
   binaryPadding?: 'zero' | 'one';
 }
 
 /** out[..., rows] = clamp(nonlinearity(in[..., cols] * weights[rows, cols]^T + bias)). */
-export interface LinearNode extends NodeBase {
+export interface LinearNode extends LayerBase {
   op: 'linear';
-  /** Dense until `packGraph`. */
-  weights: Weights;
-  /** [rows] */
-  bias?: Float32Array;
-  nonlinearity?: Nonlinearity;
-  clamp: Clamp;
 }
 
 export interface PoolNode extends NodeBase {
@@ -74,6 +97,8 @@ export interface PoolNode extends NodeBase {
   window: WindowOptions | 'global';
   /** averagePool2d: divide by the whole window, or by the pixels inside the image. */
   countIncludePad: boolean;
+  /** averagePool2d of codes: what they mean before and after. maxPool2d takes any codes as they are. */
+  codes?: { input: Quantization; output: Quantization };
 }
 
 /** out = clamp(a op b), broadcast as in NumPy. */
@@ -204,6 +229,41 @@ export interface BatchMatmulNode extends NodeBase {
   perms: readonly [a: readonly number[] | undefined, b: readonly number[] | undefined];
 }
 
+/** out = codes of f32: ONNX's QuantizeLinear. */
+export interface QuantizeNode extends NodeBase {
+  op: 'quantize';
+  quantization: Quantization;
+}
+
+/** out = f32(in - zeroPoint) * scale, of codes or int32 sums: ONNX's DequantizeLinear. */
+export interface DequantizeNode extends NodeBase {
+  op: 'dequantize';
+  scale: number;
+  zeroPoint: number;
+}
+
+/** out = table[in], of codes: any function of one number whose input and output are quantised. See `tableOf`. */
+export interface LookupNode extends NodeBase {
+  op: 'lookup';
+  /** What the input is. */
+  from: LookupProblem['input'];
+  /** What the output is. */
+  to: LookupProblem['output'];
+  /** [256], by the byte of the input; codes of the output. */
+  table: readonly number[];
+}
+
+/** out = codes of clamp(a op b), of codes, broadcast. */
+export interface CodeBinaryNode extends NodeBase {
+  op: CodeBinaryOperator;
+  a: Quantization;
+  b: Quantization;
+  /** Of the output. */
+  quantization: Quantization;
+  /** On the numbers that outputs stand for. */
+  clamp: Clamp;
+}
+
 /** out = in * scale[c] + shift[c] along axis 1. Passes leave none of these. */
 export interface BatchNormNode extends NodeBase {
   op: 'batchNorm';
@@ -231,7 +291,14 @@ export type Node =
   | ReduceNode
   | NormalizeNode
   | BatchMatmulNode
-  | BatchNormNode;
+  | BatchNormNode
+  | QuantizeNode
+  | DequantizeNode
+  | LookupNode
+  | CodeBinaryNode;
+
+/** What integers DequantizeNode reads. */
+export type Integers = DequantizeProblem['dtype'];
 
 /** A node with weights. */
 export type LayerNode = Conv2dNode | LinearNode;
@@ -254,6 +321,15 @@ export function isBinary(node: Node): node is BinaryNode {
   return (BINARY as readonly string[]).includes(node.op);
 }
 
+export function isCodeBinary(node: Node): node is CodeBinaryNode {
+  return (CODE_BINARY as readonly string[]).includes(node.op);
+}
+
+/** False where the model has the weights packed. */
+export function isDense({ weights }: LayerNode): boolean {
+  return weights.format === 'dense';
+}
+
 /** Dense weights of a layer that is not packed yet: row-major [rows, cols]. */
 export function denseValues(node: LayerNode): Float32Array {
   if (node.weights.format !== 'dense') throw new TypeError(`${node.name} is packed already; passes run before packing`);
@@ -272,7 +348,17 @@ export function isClamped([min, max]: Clamp): boolean {
 
 /** True when nothing is applied to a layer's output yet. */
 export function isPlain(layer: LayerNode): boolean {
-  return layer.nonlinearity === undefined && !isClamped(layer.clamp);
+  return layer.nonlinearity === undefined && !isClamped(layer.clamp) && givesFloats(layer);
+}
+
+export function givesFloats({ result }: LayerNode): boolean {
+  return result === undefined || result.dtype === 'float32';
+}
+
+/** The bias of a layer that gives f32. */
+export function floatBias(layer: LayerNode): Float32Array | undefined {
+  if (layer.bias instanceof Int32Array) throw new TypeError(`${layer.name} has a bias of integers`);
+  return layer.bias;
 }
 
 /** Strides that walk `dims` while broadcasting it to `to`: 0 along broadcast dimensions. */

@@ -1,16 +1,22 @@
 import type { Backend, DeviceBuffer, Operands } from '../backend.js';
+import { asData, type DataByDType, type ElementType } from '../dtype.js';
 import { describe, isLost, ThinferError } from '../errors.js';
 import type { FormatName } from '../formats/format.js';
-import type { Selection } from '../plan/select.js';
+import type { MemoryMode } from '../layers/forms.js';
+import type { Effort } from '../plan/choices.js';
+import { isMatmul } from '../plan/problem.js';
+import { msOf, type Selection } from '../plan/select.js';
 import { product } from '../plan/strides.js';
+import type { Tuner } from '../plan/tuner.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
-import { type Draft, type PlacementReport, type Plan, Planner } from './plan.js';
+import { type Draft, type InputShapes, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
 import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
+import { asElements, elementType } from './types.js';
 
 export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
 export type { PlacementReport } from './plan.js';
@@ -18,6 +24,8 @@ export type { PlacementReport } from './plan.js';
 /** What a model needs from a runtime. Backends are preferred in this order when their predicted times are equal. */
 export interface RuntimeLike {
   readonly backends: readonly Backend[];
+  /** Absent: kernels are chosen by predicted time alone. */
+  readonly tuner?: Tuner;
 }
 
 export interface ModelOptions {
@@ -25,9 +33,22 @@ export interface ModelOptions {
   weights?: WeightsSpec;
   /** Run on this backend only. Default: the one with the lowest predicted time for the shape. */
   backend?: BackendName;
+  /**
+   * `any`: weights may be stored in another format where that is faster and multiplies the same numbers: csr weights as
+   * dense ones, for example. `packed`: in no format that takes more bytes than theirs. Default `any`.
+   */
+  memory?: MemoryMode;
 }
 
-export type ModelOutputs = Record<string, { shape: number[]; data: Float32Array }>;
+/** f32, or, where the model's output is codes or int32, those. */
+export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[ElementType] }>;
+
+/** An input or output of a model. */
+export interface ValueReport {
+  name: string;
+  shape: Shape;
+  dtype: ElementType;
+}
 
 /** What the plan in use does with one node. */
 export interface NodeReport {
@@ -39,7 +60,9 @@ export interface NodeReport {
   /** The row of the backend's table that runs it; for a reshape `alias`: nothing runs. */
   variant: string;
   predictedMs: number;
-  /** Layers with weights only. */
+  /** The same from timing on the device; layers that were timed only. */
+  measuredMs?: number;
+  /** What the weights are stored as. Layers with weights only. */
   format?: FormatName;
   /** Bytes of packed weights and bias on the device, padding included; 0 for those that a layer before has. Layers with weights only. */
   weightBytes?: number;
@@ -64,6 +87,9 @@ export interface ModelMemory {
 /** Plans for different input shapes that are kept; the least recently used is freed first. */
 export const MAX_PLANS = 4;
 
+/** Backends whose prediction takes more times the plan's are not timed. */
+const BACKEND_REACH = 4;
+
 /**
  * A network with its weights packed, on a runtime's backends. The whole graph runs on one backend: the one with the
  * lowest sum of predicted times for the input's shape. Calls may overlap; they run one after the other.
@@ -80,11 +106,11 @@ export class Model {
   #pending = 0;
   #disposed = false;
 
-  private constructor(runtime: RuntimeLike, graph: Graph, forced: BackendName | undefined) {
+  private constructor(runtime: RuntimeLike, graph: Graph, { backend, memory }: ModelOptions) {
     this.#runtime = runtime;
     this.#graph = graph;
-    this.#forced = forced;
-    this.#planner = new Planner(graph, runtime.backends);
+    this.#forced = backend;
+    this.#planner = new Planner(graph, runtime.backends, { memory, tuner: runtime.tuner });
   }
 
   /**
@@ -105,7 +131,7 @@ export class Model {
         hint: 'These are the backends that work on this machine.',
       });
     }
-    const model = new Model(runtime, packGraph(optimize(graph), options.weights), options.backend);
+    const model = new Model(runtime, packGraph(optimize(graph), options.weights), options);
     const shapes = model.#shapesForBatchOfOne();
     try {
       if (shapes) await model.#enqueue(() => model.#planFor(shapes));
@@ -116,13 +142,18 @@ export class Model {
     return model;
   }
 
-  /** Names and declared shapes; a dimension that is open has a name instead of a size. */
-  get inputs(): { name: string; shape: Shape }[] {
-    return this.#graph.inputs.map(({ name, value }) => ({ name, shape: this.#graph.values.get(value)!.shape }));
+  /** Names, declared shapes and what elements are; a dimension that is open has a name instead of a size. */
+  get inputs(): ValueReport[] {
+    return this.#graph.inputs.map((input) => this.#report(input));
   }
 
-  get outputs(): { name: string; shape: Shape }[] {
-    return this.#graph.outputs.map(({ name, value }) => ({ name, shape: this.#graph.values.get(value)!.shape }));
+  get outputs(): ValueReport[] {
+    return this.#graph.outputs.map((output) => this.#report(output));
+  }
+
+  #report({ name, value }: Graph['inputs'][number]): ValueReport {
+    const known = this.#graph.values.get(value)!;
+    return { name, shape: known.shape, dtype: elementType(known) };
   }
 
   /** Bytes of packed weights and biases on devices. */
@@ -166,8 +197,11 @@ export class Model {
         predictedMs: chosen.reduce((sum, { predictedMs }) => sum + predictedMs - device.runMs, 0),
         candidates,
       };
+      if (chosen.some(({ measuredMs }) => measuredMs !== undefined)) {
+        report.measuredMs = chosen.reduce((sum, candidate) => sum + msOf(candidate) - device.runMs, 0);
+      }
       if (isLayer(node)) {
-        report.format = node.weights.format;
+        report.format = chosen[0]?.format ?? node.weights.format;
         const operands = steps[0]?.operands;
         report.weightBytes = operands && !reported.has(operands) ? operands.bytes : 0;
         if (operands) reported.add(operands);
@@ -183,7 +217,7 @@ export class Model {
 
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
-   * @param inputs f32, one for each graph input, row-major in the model's own layout
+   * @param inputs one for each graph input, row-major in the model's own layout: f32, or the codes that it takes
    * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
@@ -199,6 +233,7 @@ export class Model {
         try {
           const outputs = await this.#execute(plan, data);
           signal?.throwIfAborted();
+          this.#tuneLater(plan);
           return outputs;
         } catch (error) {
           if (!isLost(error)) throw error;
@@ -210,6 +245,83 @@ export class Model {
         }
       }
     });
+  }
+
+  /**
+   * Times the kernels that may be the fastest for each layer, and goes on with the fastest.
+   * @param options `effort`: `full` times more kernels for longer. Default `full`. Without `shapes`, for the inputs of the
+   * last run, or a batch of 1 where only the batch is open.
+   * @throws ThinferError `bad-argument` before the first run of a model with open sizes
+   */
+  async tune({ effort = 'full' }: { effort?: Effort } = {}): Promise<void> {
+    const plan = this.#plans.at(-1);
+    if (!plan) {
+      throw new ThinferError({
+        code: 'bad-argument',
+        place: 'model.tune',
+        expected: 'a run before it, which tells the sizes that are open',
+        got: 'none',
+      });
+    }
+    const { tuner } = this.#runtime;
+    if (!tuner) return;
+    plan.tuned = true;
+    await tuner.now(effort, (...how) => this.#tunePlan(plan, tuner, ...how));
+  }
+
+  #tuneLater(plan: Plan): void {
+    const { tuner } = this.#runtime;
+    if (plan.tuned || !tuner) return;
+    plan.tuned = true;
+    tuner.later((...how) => this.#tunePlan(plan, tuner, ...how));
+  }
+
+  /** Times the layers of a plan, those that take longest first; the plan is made anew between two runs. */
+  async #tunePlan(plan: Plan, tuner: Tuner, effort: Effort, budgetMs: number): Promise<void> {
+    const alive = () => !this.#disposed && this.#plans.includes(plan);
+    let left = budgetMs;
+    for (const { backend, steps } of this.#draftsWorthTiming(plan)) {
+      for (const { asked: problem, node, forms } of byDuration(steps)) {
+        if (!alive()) return;
+        if (left <= 0) break;
+        if (!isLayer(node) || !isMatmul(problem)) continue;
+        const { spentMs } = await tuner.tune({ backend, problem, forms, bias: node.bias, alive }, effort, left);
+        left -= spentMs;
+      }
+    }
+    if (alive()) await this.#enqueue(() => this.#replan(plan));
+  }
+
+  /** The plan's own draft, and those of other backends that may turn out to be faster. */
+  #draftsWorthTiming(plan: Plan): Draft[] {
+    const others = this.#runtime.backends.filter(
+      (backend) => backend !== plan.backend && this.#forced === undefined && !this.#lost.has(backend),
+    );
+    const graph = concretize(this.#graph, plan.inputShapes);
+    const drafts = others.flatMap((backend) => {
+      try {
+        return [this.#planner.draft(backend, graph)];
+      } catch {
+        return [];
+      }
+    });
+    return [plan, ...drafts.filter(({ predictedMs }) => predictedMs <= BACKEND_REACH * plan.predictedMs)];
+  }
+
+  /** Puts a plan with the rows that are known to be the fastest now in the place of one that was made before. */
+  async #replan(old: Plan): Promise<void> {
+    const at = this.#plans.indexOf(old);
+    if (at < 0) return;
+    const { drafts, placements } = this.#drafts(concretize(this.#graph, old.inputShapes));
+    if (drafts[0] && sameKernels(drafts[0], old)) {
+      Object.assign(old, drafts[0], { placements: [...placements, ...placementsOf(drafts, this.#forced)] });
+      return;
+    }
+    const plan = await this.#makePlan(old.key, old.inputShapes);
+    plan.tuned = true;
+    plan.ran = old.ran;
+    this.#plans.splice(at, 0, plan);
+    this.#freePlans((other) => other === old);
   }
 
   /** Frees everything on the devices, after the run in progress if there is one; runs that wait are refused. */
@@ -248,7 +360,7 @@ export class Model {
   }
 
   /** The plan for these input shapes, made unless it is kept. */
-  async #planFor(inputShapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
+  async #planFor(inputShapes: InputShapes): Promise<Plan> {
     const key = JSON.stringify(this.#graph.inputs.map(({ value }) => inputShapes.get(value)));
     const kept = this.#plans.findIndex((plan) => plan.key === key);
     if (kept >= 0) {
@@ -256,7 +368,7 @@ export class Model {
       this.#plans.push(plan);
       return plan;
     }
-    const plan = await this.#makePlan(key, concretize(this.#graph, inputShapes));
+    const plan = await this.#makePlan(key, inputShapes);
     // A plan that was made ahead and never ran has served its purpose when another shape comes.
     this.#freePlans((old) => !old.ran);
     this.#plans.push(plan);
@@ -264,47 +376,24 @@ export class Model {
     return plan;
   }
 
-  async #makePlan(key: string, graph: ConcreteGraph): Promise<Plan> {
-    const placements: PlacementReport[] = [];
-    const errors: unknown[] = [];
-    const drafts: Draft[] = [];
-    const refuse = (backend: Backend, error: unknown) => {
-      const reason = error instanceof Error ? error.message : String(error);
-      const { backend: name, label } = backend.device;
-      placements.push({ backend: name, device: label, predictedMs: Number.POSITIVE_INFINITY, chosen: false, reason });
-      errors.push(error);
-    };
-    for (const backend of this.#runtime.backends) {
-      if (this.#forced !== undefined && backend.device.backend !== this.#forced) continue;
-      try {
-        if (this.#lost.has(backend)) throw lostError(backend);
-        drafts.push(this.#planner.draft(backend, graph));
-      } catch (error) {
-        if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
-        refuse(backend, error);
-      }
-    }
-    drafts.sort((a, b) => a.predictedMs - b.predictedMs);
+  async #makePlan(key: string, inputShapes: InputShapes): Promise<Plan> {
+    const graph = concretize(this.#graph, inputShapes);
+    const { drafts, placements, errors } = this.#drafts(graph);
     let plan: Plan | undefined;
-    for (const draft of drafts) {
-      if (plan) {
-        const { backend, label } = draft.backend.device;
-        const reason = `predicted ${(draft.predictedMs / plan.predictedMs).toFixed(2)} x the chosen one's time`;
-        placements.push({ backend, device: label, predictedMs: draft.predictedMs, chosen: false, reason });
-        continue;
-      }
+    while (!plan && drafts.length > 0) {
+      const [draft] = drafts;
       try {
-        plan = await this.#planner.realise(draft, key, graph.shapes).catch(async (error) => {
+        plan = await this.#planner.realise(draft, key, inputShapes, graph.shapes).catch(async (error) => {
           if (!isLost(error) || !(await draft.backend.recover?.())) throw error;
           this.#freePlans((old) => old.backend === draft.backend);
-          return this.#planner.realise(this.#planner.draft(draft.backend, graph), key, graph.shapes);
+          return this.#planner.realise(this.#planner.draft(draft.backend, graph), key, inputShapes, graph.shapes);
         });
-        const { backend, label } = draft.backend.device;
-        const reason = this.#forced ? 'forced by name' : 'lowest predicted time';
-        placements.push({ backend, device: label, predictedMs: draft.predictedMs, chosen: true, reason });
+        placements.push(...placementsOf(drafts, this.#forced));
       } catch (error) {
         if (!(error instanceof ThinferError)) throw error;
-        refuse(draft.backend, error);
+        placements.push(refused(draft.backend, error));
+        errors.push(error);
+        drafts.shift();
       }
     }
     if (plan) {
@@ -319,6 +408,26 @@ export class Model {
       got: placements.map(({ device, reason }) => `${device} (${reason})`).join('; '),
       cause: errors[0],
     });
+  }
+
+  /** What each backend would do, the fastest first, and those that can't. */
+  #drafts(graph: ConcreteGraph): { drafts: Draft[]; placements: PlacementReport[]; errors: unknown[] } {
+    const drafts: Draft[] = [];
+    const placements: PlacementReport[] = [];
+    const errors: unknown[] = [];
+    for (const backend of this.#runtime.backends) {
+      if (this.#forced !== undefined && backend.device.backend !== this.#forced) continue;
+      try {
+        if (this.#lost.has(backend)) throw lostError(backend);
+        drafts.push(this.#planner.draft(backend, graph));
+      } catch (error) {
+        if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
+        placements.push(refused(backend, error));
+        errors.push(error);
+      }
+    }
+    drafts.sort((a, b) => a.predictedMs - b.predictedMs);
+    return { drafts, placements, errors };
   }
 
   async #execute(plan: Plan, data: InputData): Promise<ModelOutputs> {
@@ -345,10 +454,13 @@ export class Model {
     for (const { name, value } of this.#graph.outputs) {
       const root = this.#planner.rootOf(value);
       const shape = [...shapes.get(value)!];
-      const known = data.get(root) ?? this.#graph.constants.get(root)?.data;
-      if (known) outputs[name] = { shape, data: known instanceof Tensor ? await known.data() : known.slice() };
-      else if (product(shape) === 0) outputs[name] = { shape, data: new Float32Array(0) };
-      else outputs[name] = { shape, data: await backend.read(bufferOf(root), product(shape)) };
+      const dtype = elementType(this.#graph.values.get(value)!);
+      const constant = this.#graph.constants.get(root)?.data;
+      const known = data.get(root) ?? (constant && asElements(dtype, constant));
+      if (known instanceof Tensor) outputs[name] = { shape, data: await (known as Tensor<ElementType>).data() };
+      else if (known) outputs[name] = { shape, data: known.slice() };
+      else if (product(shape) === 0) outputs[name] = { shape, data: asData(dtype, new ArrayBuffer(0)) };
+      else outputs[name] = { shape, data: await backend.read(bufferOf(root), product(shape), dtype) };
     }
     return outputs;
   }
@@ -404,6 +516,32 @@ export class Model {
       for (const free of plan.release.reverse()) free();
     }
   }
+}
+
+function byDuration(steps: readonly Step[]): Step[] {
+  const msOfStep = ({ selection }: Step) => msOf(selection.candidates.find(({ chosen }) => chosen)!);
+  return [...steps].sort((a, b) => msOfStep(b) - msOfStep(a));
+}
+
+const sameKernels = (a: Draft, b: Draft): boolean =>
+  a.backend === b.backend &&
+  a.steps.length === b.steps.length &&
+  a.steps.every(({ selection: { variant } }, i) => variant === b.steps[i].selection.variant);
+
+/** Why the first of the drafts is the plan, and the others are not. */
+function placementsOf(drafts: readonly Draft[], forced: BackendName | undefined): PlacementReport[] {
+  return drafts.map(({ backend: { device }, predictedMs }, i) => {
+    const ratio = (predictedMs / drafts[0].predictedMs).toFixed(2);
+    const first = forced ? 'forced by name' : 'lowest predicted time';
+    const reason = i === 0 ? first : `predicted ${ratio} x the chosen one's time`;
+    return { backend: device.backend, device: device.label, predictedMs, chosen: i === 0, reason };
+  });
+}
+
+function refused({ device }: Backend, error: unknown): PlacementReport {
+  const reason = error instanceof Error ? error.message : String(error);
+  const { backend, label } = device;
+  return { backend, device: label, predictedMs: Number.POSITIVE_INFINITY, chosen: false, reason };
 }
 
 function lostError(backend: Backend): ThinferError {

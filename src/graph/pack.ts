@@ -1,6 +1,20 @@
 import { describe, ThinferError } from '../errors.js';
-import { binary, codebook, csr, dense, int2, int4, int8, ternary, type Weights, xnor } from '../formats/index.js';
-import { denseValues, type Graph, isLayer, type LayerNode, type Node } from './ir.js';
+import {
+  binary,
+  codebook,
+  csr,
+  dense,
+  int2,
+  int4,
+  int8,
+  ternary,
+  validate,
+  type Weights,
+  xnor,
+} from '../formats/index.js';
+import { requireDtypes } from '../layers/dtypes.js';
+import { denseValues, type Graph, isClamped, isDense, isLayer, type LayerNode, type Node } from './ir.js';
+import { layerOptions } from './steps.js';
 
 /** How the weights of one layer are packed. */
 export type WeightSpec =
@@ -74,6 +88,7 @@ type Packed = Map<Weights, Weights>;
 
 function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
+  if (!isDense(node)) return checkPacked(node, spec);
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
   const chosen = () => named ?? automatic(denseValues(node), node.weights.cols);
   const wrong = node.bias?.findIndex((x) => !Number.isFinite(x)) ?? -1;
@@ -98,8 +113,27 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   }
 }
 
+/** A layer that came packed stays as it is: its weights, dtypes and bias are checked. */
+function checkPacked(node: LayerNode, spec: WeightsSpec): Node {
+  const place = `layer "${node.name}"`;
+  if (spec !== 'auto' && Object.hasOwn(spec, node.name)) {
+    throw new ThinferError({
+      code: 'bad-argument',
+      place: 'weights',
+      expected: 'layers that the model has dense',
+      got: `${JSON.stringify(node.name)}, which it has as ${node.weights.format}`,
+    });
+  }
+  validate(node.weights, `${place}: weights`);
+  const [min, max] = node.clamp;
+  const relu = min === 0 && max === Number.POSITIVE_INFINITY;
+  const activation = relu ? 'relu' : isClamped(node.clamp) ? { min, max } : 'none';
+  requireDtypes(node.weights, { ...layerOptions(node), activation }, place);
+  return node;
+}
+
 /**
- * Packs the weights of every layer. Pure.
+ * Packs the weights of every layer that has them dense. Pure.
  * @throws ThinferError `bad-argument` for names that are no layer's and options out of range, `bad-weights` when a
  * layer's weights are not finite
  */

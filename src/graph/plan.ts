@@ -1,12 +1,17 @@
 import type { Backend, DeviceBuffer, Kernel, Operands } from '../backend.js';
+import { byteLength } from '../dtype.js';
+import type { Form } from '../formats/forms.js';
+import { formsFor, type MemoryMode } from '../layers/forms.js';
 import { isMatmul, type Problem } from '../plan/problem.js';
-import { type Selection, select } from '../plan/select.js';
+import { msOf, type Selection, select } from '../plan/select.js';
 import { product } from '../plan/strides.js';
+import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
 import { type Graph, isLayer, type LayerNode, type Node, type ValueId } from './ir.js';
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
 import type { ConcreteGraph } from './shapes.js';
 import { stepsOf } from './steps.js';
+import { asElements, elementType } from './types.js';
 
 /** What was predicted for one backend when the plan in use was made. */
 export interface PlacementReport {
@@ -47,21 +52,31 @@ class Shared<T extends { readonly bytes: number }> {
 
 export interface Step {
   node: Node;
+  /** What the graph asks for; of layers with the weights as they are. */
+  asked: Problem;
+  /** The same with the weights in the form that was chosen. */
   problem: Problem;
   inputs: readonly ValueId[];
   selection: Selection;
+  /** Layers: what the weights may be stored as. */
+  forms: readonly Form[];
 }
+
+/** Of the graph's inputs. */
+export type InputShapes = ReadonlyMap<ValueId, readonly number[]>;
 
 /** What one backend would do for one shape: nothing is allocated yet. */
 export interface Draft {
   backend: Backend;
   steps: Step[];
+  /** Milliseconds of one run: of each step as measured where it was, else as predicted. */
   predictedMs: number;
 }
 
 /** A draft with its kernels and weights on the device. Buffers of activations come with the first run. */
 export interface Plan extends Draft {
   key: string;
+  inputShapes: InputShapes;
   shapes: ReadonlyMap<ValueId, readonly number[]>;
   kernels: Kernel[];
   operands: (Operands | undefined)[];
@@ -72,6 +87,13 @@ export interface Plan extends Draft {
   /** Ends its use of everything shared. */
   release: (() => void)[];
   ran: boolean;
+  /** Rows were timed for it, or are about to be. */
+  tuned: boolean;
+}
+
+export interface PlannerOptions {
+  memory?: MemoryMode;
+  tuner?: Tuner;
 }
 
 /** Makes plans of a graph: which kernels run it, and what they need on the device. */
@@ -84,10 +106,12 @@ export class Planner {
   readonly #constants = new Shared<DeviceBuffer>();
   /** Weights and biases, numbered as they are met. */
   readonly #numbers = new Map<object, number>();
+  readonly #options: PlannerOptions;
 
-  constructor(graph: Graph, backends: readonly Backend[]) {
+  constructor(graph: Graph, backends: readonly Backend[], options: PlannerOptions = {}) {
     this.#graph = graph;
     this.#backends = backends;
+    this.#options = options;
     const roots = new Map<ValueId, ValueId>([...graph.values.keys()].map((id) => [id, id]));
     for (const node of graph.nodes) {
       if (node.op === 'reshape') roots.set(node.output, roots.get(node.inputs[0])!);
@@ -110,24 +134,36 @@ export class Planner {
   /** Selects a row for every node on one backend. */
   draft(backend: Backend, { shapes, nodes }: ConcreteGraph): Draft {
     const { device, variants } = backend;
+    const { memory, tuner } = this.#options;
     const steps: Step[] = [];
     let predictedMs = device.runMs;
+    const dtypeOf = (id: ValueId) => elementType(this.#graph.values.get(id)!);
     for (const node of nodes) {
       if (product(shapes.get(node.output)!) === 0) continue;
-      for (const { problem, inputs } of stepsOf(node, shapes)) {
-        const selection = select(problem, [{ device, variants }], { place: `node "${node.name}"` });
-        predictedMs += selection.candidates.find((candidate) => candidate.chosen)!.predictedMs - device.runMs;
-        steps.push({ node, problem, inputs, selection });
+      for (const { problem: asked, inputs } of stepsOf(node, shapes, dtypeOf)) {
+        const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
+        const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
+        const place = `node "${node.name}"`;
+        const selection = select(asked, [{ device, variants }], { place, forms, measured });
+        predictedMs += msOf(selection.candidates.find(({ chosen }) => chosen)!) - device.runMs;
+        steps.push({ node, asked, problem: selection.problem, inputs, selection, forms });
       }
     }
     return { backend, steps, predictedMs };
   }
 
   /** Puts weights and constants on the device and prepares the kernels; frees what it made when it fails. */
-  async realise(draft: Draft, key: string, shapes: ReadonlyMap<ValueId, readonly number[]>): Promise<Plan> {
+  async realise(
+    draft: Draft,
+    key: string,
+    inputShapes: InputShapes,
+    shapes: ReadonlyMap<ValueId, readonly number[]>,
+  ): Promise<Plan> {
     const release: (() => void)[] = [];
     try {
-      for (const { node, problem, selection } of draft.steps) {
+      for (const { node, problem, selection, forms } of draft.steps) {
+        // Weights in another form are packed from these first.
+        if (isMatmul(problem) && problem.weights !== forms[0]?.facts) continue;
         draft.backend.warm?.(selection.variant, problem, isLayer(node) ? node.weights : undefined);
       }
       const constants = this.#uploadConstants(draft, release);
@@ -144,6 +180,7 @@ export class Planner {
       return {
         ...draft,
         key,
+        inputShapes,
         shapes,
         kernels,
         operands,
@@ -153,6 +190,7 @@ export class Planner {
         placements: [],
         release,
         ran: false,
+        tuned: false,
       };
     } catch (error) {
       for (const free of release.reverse()) free();
@@ -160,13 +198,14 @@ export class Planner {
     }
   }
 
-  #packStep(backend: Backend, { node, problem, selection }: Step, release: (() => void)[]): Operands | undefined {
+  #packStep(backend: Backend, step: Step, release: (() => void)[]): Operands | undefined {
+    const { node, problem, selection, forms } = step;
     if (!isLayer(node) || !isMatmul(problem)) return undefined;
     const { variant } = selection;
     const key = this.#key(backend, `${this.#weightsId(node)} ${backend.layoutOf(variant, problem)}`);
     const operands = this.#operands.acquire(
       key,
-      () => backend.pack(variant, problem, node.weights, node.bias),
+      () => backend.pack(variant, problem, forms.find(({ facts }) => facts === problem.weights)!.make(), node.bias),
       (packed) => packed.free(),
     );
     release.push(() => this.#operands.release(key));
@@ -191,10 +230,11 @@ export class Planner {
       const constant = this.#graph.constants.get(root);
       if (!constant || buffers.has(root)) continue;
       const key = this.#key(backend, String(root));
-      const label = this.#graph.values.get(root)!.name;
+      const value = this.#graph.values.get(root)!;
       const upload = () => {
-        const buffer = backend.createBuffer(Math.max(constant.data.byteLength, 4), label);
-        backend.write(buffer, constant.data);
+        const data = asElements(elementType(value), constant.data);
+        const buffer = backend.createBuffer(Math.max(data.byteLength, 4), value.name);
+        backend.write(buffer, data);
         return buffer;
       };
       const buffer = this.#constants.acquire(key, upload, (unused) => backend.freeBuffer(unused));
@@ -211,7 +251,8 @@ export class Planner {
   /** When each tensor is needed: step i writes its output and reads its inputs. Inputs are written before step 0. */
   #lifetimes(steps: readonly Step[], shapes: ReadonlyMap<ValueId, readonly number[]>): Lifetime[] {
     const lifetimes = new Map<ValueId, Lifetime>();
-    const bytesOf = (id: ValueId) => Math.max(4 * product(shapes.get(id)!), 4);
+    const bytesOf = (id: ValueId) =>
+      Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
     const inputs = new Set(this.#graph.inputs.map(({ value }) => value));
     const read = (id: ValueId, step: number) => {
       const root = this.rootOf(id);

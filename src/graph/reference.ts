@@ -1,15 +1,23 @@
+import type { TensorData } from '../dtype.js';
+import { codeRange, quantizeLinear, roundHalfEven } from '../formats/activations.js';
+import { averageMultiplier } from '../formats/outputs.js';
 import { activate } from '../formats/reference.js';
 import { BINARY_FUNCTIONS } from '../plan/functions.js';
 import type {
   ActivationProblem,
   BatchMatmulProblem,
   BinaryProblem,
+  CodeBinaryProblem,
   CopyProblem,
+  DequantizeProblem,
   GatherProblem,
+  LookupProblem,
   MatmulProblem,
   NormalizeProblem,
   PoolProblem,
   Problem,
+  Quantization,
+  QuantizeProblem,
   ReduceProblem,
   ResampleProblem,
   SoftmaxProblem,
@@ -19,6 +27,8 @@ import { product, transposeAsCopy } from '../plan/strides.js';
 
 /** Constants are folded in f64 where they are integers. */
 type Floats = Float32Array | Float64Array;
+/** Any operand: codes and sums come as what they are, or as floats of the same integers. */
+export type Numbers = Floats | TensorData;
 
 /*
  * The oracle of the operators without weights: plain loops in f64, never chosen for speed. The oracle of those with
@@ -53,27 +63,68 @@ function eachTap({ window, channels }: PoolProblem, pixel: number, visit: (at: n
  * - maxPool2d: padding never wins; a window wholly outside the image gives -Infinity. A NaN in the window gives NaN.
  * - averagePool2d: the sum of the pixels inside the image, divided by the number of taps inside the padded image
  *   (countIncludePad) or inside the image, the rule of PyTorch and ONNX; 0 when that is none.
+ * - of codes: the same of code - zeroPoint, as integers; the average rounded once, from f32(sum) * averageMultiplier.
  */
-export function referencePool(problem: PoolProblem, x: Floats): Float64Array {
-  const { op, window, channels, countIncludePad } = problem;
+export function referencePool(problem: PoolProblem, x: Numbers): Float64Array {
+  const { op, window, channels, countIncludePad, codes } = problem;
+  const zero = op === 'averagePool2d' ? (codes?.input.zeroPoint ?? 0) : 0;
+  const least = codes ? codeRange(codes.input.dtype)[0] : -Infinity;
   const pixels = window.batch * window.outHeight * window.outWidth;
   const y = new Float64Array(pixels * channels);
   for (let pixel = 0; pixel < pixels; pixel++) {
     for (let c = 0; c < channels; c++) {
-      let max = -Infinity;
+      let max = least;
       let sum = 0;
       let count = 0;
       eachTap(problem, pixel, (at) => {
         if (at >= 0) {
           max = Math.max(max, x[at + c]);
-          sum += x[at + c];
+          sum += x[at + c] - zero;
         }
         if (at >= 0 || countIncludePad) count++;
       });
-      y[pixel * channels + c] = op === 'maxPool2d' ? max : sum / Math.max(count, 1);
+      const average = () => (codes ? averageCode(codes, sum, Math.max(count, 1)) : sum / Math.max(count, 1));
+      y[pixel * channels + c] = op === 'maxPool2d' ? max : average();
     }
   }
   return y;
+}
+
+function averageCode({ input, output }: NonNullable<PoolProblem['codes']>, sum: number, count: number): number {
+  const [min, max] = codeRange(output.dtype);
+  const steps = roundHalfEven(Math.fround(Math.fround(sum) * averageMultiplier(input, output, count)));
+  return Math.min(Math.max(steps + output.zeroPoint, min), max);
+}
+
+/** What a code stands for, in f32. */
+const realOf = (code: number, { scale, zeroPoint }: Pick<Quantization, 'scale' | 'zeroPoint'>): number =>
+  Math.fround(Math.fround(code - zeroPoint) * Math.fround(scale));
+
+/** C = codes of A. */
+export function referenceQuantize({ size, output }: QuantizeProblem, a: Numbers): Float64Array {
+  return Float64Array.from({ length: size }, (_, i) => quantizeLinear(a[i], output));
+}
+
+/** C = what A stands for. */
+export function referenceDequantize(p: DequantizeProblem, a: Numbers): Float64Array {
+  return Float64Array.from({ length: p.size }, (_, i) => realOf(a[i], p));
+}
+
+/** C = table[A] */
+export function referenceLookup({ size, table }: LookupProblem, a: Numbers): Float64Array {
+  return Float64Array.from({ length: size }, (_, i) => table[a[i] & 255]);
+}
+
+/** C = clamp(codes of what A and B stand for, added or multiplied). */
+export function referenceCodeBinary(p: CodeBinaryProblem, a: Numbers, b: Numbers): Float64Array {
+  const c = new Float64Array(product(p.dims));
+  let at = 0;
+  eachIndex(p.dims, [p.aStrides, p.bStrides], ([i, j]) => {
+    const [x, y] = [realOf(a[i], p.a), realOf(b[j], p.b)];
+    const code = quantizeLinear(Math.fround(p.op === 'qAdd' ? x + y : x * y), p.output);
+    c[at++] = Math.min(Math.max(code, p.clamp[0]), p.clamp[1]);
+  });
+  return c;
 }
 
 /** C = clamp(A op B), each operand read with its strides. Returns C [dims]; no dims: one element. */
@@ -145,14 +196,14 @@ export function referenceCopy<T>(
 }
 
 /** C[i[perm[0]], i[perm[1]], ...] = A[i[0], i[1], ...]: dimension d of C is dimension perm[d] of A. */
-export function referenceTranspose(problem: TransposeProblem, a: Floats): Float64Array {
+export function referenceTranspose(problem: TransposeProblem, a: Numbers): Float64Array {
   const c = new Float64Array(product(problem.dims));
   referenceCopy(transposeAsCopy(problem), a, c);
   return c;
 }
 
 /** C[o, i, n] = A[o, B[i], n] */
-export function referenceGather({ outer, size, inner, count }: GatherProblem, a: Floats, b: Floats) {
+export function referenceGather({ outer, size, inner, count }: GatherProblem, a: Numbers, b: Numbers) {
   return Float64Array.from({ length: outer * count * inner }, (_, at) => {
     const index = b[Math.floor(at / inner) % count];
     const row = Math.min(Math.max(index < 0 ? index + size : index, 0), size - 1);
@@ -161,7 +212,7 @@ export function referenceGather({ outer, size, inner, count }: GatherProblem, a:
 }
 
 /** C[o, i, n] = sum over t of weight[i, t] * A[o, index[i, t], n] */
-export function referenceResample(p: ResampleProblem, a: Floats): Float64Array {
+export function referenceResample(p: ResampleProblem, a: Numbers): Float64Array {
   return Float64Array.from({ length: p.outer * p.outSize * p.inner }, (_, at) => {
     const i = Math.floor(at / p.inner) % p.outSize;
     const start = Math.floor(at / (p.inner * p.outSize)) * p.inSize;
@@ -241,16 +292,14 @@ export function referenceBatchMatmul(p: BatchMatmulProblem, a: Floats, b: Floats
 export type WeightlessProblem = Exclude<Problem, MatmulProblem>;
 
 /** Computes any operator without weights into C: what constants are folded by, and what tests run. */
-export function computeWeightless(
-  p: WeightlessProblem,
-  [a, b]: readonly Floats[],
-  c: Float32Array | Float64Array,
-): void {
+export function computeWeightless(p: WeightlessProblem, [a, b]: readonly Numbers[], c: Numbers): void {
   if (p.op === 'copy') referenceCopy(p, a, c);
   else c.set(weightless(p, a, b));
 }
 
-function weightless(p: Exclude<WeightlessProblem, CopyProblem>, a: Floats, b: Floats): Float64Array {
+function weightless(p: Exclude<WeightlessProblem, CopyProblem>, left: Numbers, right: Numbers): Float64Array {
+  // Those that know no codes.
+  const [a, b] = [left as Floats, right as Floats];
   switch (p.op) {
     case 'maxPool2d':
     case 'averagePool2d':
@@ -271,6 +320,15 @@ function weightless(p: Exclude<WeightlessProblem, CopyProblem>, a: Floats, b: Fl
       return referenceNormalize(p, a, b);
     case 'batchMatmul':
       return referenceBatchMatmul(p, a, b);
+    case 'quantize':
+      return referenceQuantize(p, a);
+    case 'dequantize':
+      return referenceDequantize(p, a);
+    case 'lookup':
+      return referenceLookup(p, a);
+    case 'qAdd':
+    case 'qMul':
+      return referenceCodeBinary(p, a, b);
     default:
       return referenceBinary(p, a, b);
   }

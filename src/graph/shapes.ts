@@ -7,6 +7,7 @@ import {
   type Graph,
   type ImageLayout,
   isBinary,
+  isCodeBinary,
   type Node,
   type PadNode,
   type ResampleNode,
@@ -216,7 +217,7 @@ function reshape(node: Node, target: readonly ReshapeDim[], input: Shape): Dim[]
  */
 export function inferNode(node: Node, inputs: readonly Shape[]): Dim[] {
   const [input] = inputs;
-  if (isBinary(node)) return broadcast(node, inputs[0], inputs[1]);
+  if (isBinary(node) || isCodeBinary(node)) return broadcast(node, inputs[0], inputs[1]);
   switch (node.op) {
     case 'conv2d': {
       requireRank(node, input, 4);

@@ -1,14 +1,30 @@
-import { conv2dProblem, linearProblem, weightFacts } from '../layers/problem.js';
-import type { BinaryProblem, CopyProblem, MatmulProblem, Problem, TransposeProblem } from '../plan/problem.js';
+import type { DType, ElementType } from '../dtype.js';
+import { outputRange } from '../formats/outputs.js';
+import { conv2dProblem, linearProblem, type MatmulOptions, weightFacts } from '../layers/problem.js';
+import type {
+  BinaryProblem,
+  CodeBinaryProblem,
+  CopyProblem,
+  GatherProblem,
+  MatmulProblem,
+  Moved,
+  PoolProblem,
+  Problem,
+  ResampleProblem,
+  TransposeProblem,
+} from '../plan/problem.js';
 import { mergeDims, product, stridesOf } from '../plan/strides.js';
 import {
   type BatchMatmulNode,
   type BinaryNode,
   broadcastStrides,
+  type CodeBinaryNode,
   isBinary,
+  isCodeBinary,
   type LayerNode,
   type Node,
   type PadNode,
+  type PoolNode,
   type ValueId,
 } from './ir.js';
 import { resampleTable } from './resample.js';
@@ -22,9 +38,32 @@ export interface NodeStep {
 
 type Shapes = ReadonlyMap<ValueId, readonly number[]>;
 
+/** What values hold. */
+export type TypeOf = (id: ValueId) => ElementType;
+
+const allFloats: TypeOf = () => 'float32';
+
+/** The problem with what it moves, where that is not f32. */
+function moving<P extends Moved>(problem: P, dtype: ElementType): P {
+  return dtype === 'float32' ? problem : { ...problem, dtype };
+}
+
 /** The problem of a layer with what is applied to its output. */
 function ending(problem: MatmulProblem, { nonlinearity, clamp }: LayerNode): MatmulProblem {
   return { ...problem, nonlinearity, clamp: [...clamp] };
+}
+
+/** What a layer takes and gives, as options of the problem. */
+export function layerOptions({ bias, inputCodes, result }: LayerNode): MatmulOptions {
+  return { bias, input: inputCodes, output: result && (result.quantization ?? (result.dtype as 'float32' | 'int32')) };
+}
+
+/** Codes of a pool: those of maxPool2d stay what they are, whatever they mean. */
+function poolCodes({ op, codes }: PoolNode, dtype: DType): Pick<PoolProblem, 'codes'> {
+  if (op === 'averagePool2d') return codes ? { codes } : {};
+  if (dtype !== 'uint8' && dtype !== 'int8') return {};
+  const same = { dtype, scale: 1, zeroPoint: 0 };
+  return { codes: { input: same, output: same } };
 }
 
 /** Dimensions of size 1 are dropped, and neighbours that stay neighbours merged: kernels see the fewest dimensions. */
@@ -45,17 +84,24 @@ function mergePermutation(dims: readonly number[], perm: readonly number[]): Omi
   };
 }
 
-function binary(node: BinaryNode, shapes: Shapes): BinaryProblem {
+function broadcast(
+  node: BinaryNode | CodeBinaryNode,
+  shapes: Shapes,
+): Pick<BinaryProblem, 'dims' | 'aStrides' | 'bStrides'> {
   const dims = [...shapes.get(node.output)!];
   const [aStrides, bStrides] = node.inputs.map((id) => broadcastStrides(shapes.get(id)!, dims));
   const merged = mergeDims({ dims, strides: [aStrides, bStrides] });
-  return {
-    op: node.op,
-    dims: merged.dims,
-    aStrides: merged.strides[0],
-    bStrides: merged.strides[1],
-    clamp: [...node.clamp],
-  };
+  return { dims: merged.dims, aStrides: merged.strides[0], bStrides: merged.strides[1] };
+}
+
+function binary(node: BinaryNode, shapes: Shapes): BinaryProblem {
+  return { op: node.op, ...broadcast(node, shapes), clamp: [...node.clamp] };
+}
+
+function codeBinary(node: CodeBinaryNode, shapes: Shapes): CodeBinaryProblem {
+  const { op, a, b, quantization: output } = node;
+  const clamp = outputRange({ output: { dtype: output.dtype, quantization: output }, clamp: [...node.clamp] });
+  return { op, ...broadcast(node, shapes), a, b, output, clamp };
 }
 
 /** A copy into all of an output of these dimensions. */
@@ -169,11 +215,15 @@ function batchMatmul(node: BatchMatmulNode, shapes: Shapes): Problem {
  * NHWC, no batchNorm, no open dimensions.
  * @throws ThinferError `bad-shape` when sizes are out of range
  */
-export function stepsOf(node: Node, shapes: Shapes): NodeStep[] {
+export function stepsOf(node: Node, shapes: Shapes, typeOf: TypeOf = allFloats): NodeStep[] {
   if (node.op === 'reshape') return [];
-  if (node.op === 'pad') return pad(node, shapes);
-  if (node.op === 'concat') return concat(node.inputs, node.axis, shapes.get(node.output)!, shapes);
-  return [{ problem: problemOf(node, shapes), inputs: node.inputs }];
+  if (node.op !== 'pad' && node.op !== 'concat') {
+    return [{ problem: problemOf(node, shapes, typeOf), inputs: node.inputs }];
+  }
+  const steps =
+    node.op === 'pad' ? pad(node, shapes) : concat(node.inputs, node.axis, shapes.get(node.output)!, shapes);
+  const dtype = typeOf(node.inputs[0]);
+  return steps.map(({ problem, inputs }) => ({ problem: moving(problem as CopyProblem, dtype), inputs }));
 }
 
 function concat(inputs: readonly ValueId[], axis: number, to: readonly number[], shapes: Shapes): NodeStep[] {
@@ -195,25 +245,28 @@ function concat(inputs: readonly ValueId[], axis: number, to: readonly number[],
 }
 
 /** The one problem of a node that is neither a reshape nor put together from parts. */
-function problemOf(node: Node, shapes: Shapes): Problem {
+function problemOf(node: Node, shapes: Shapes, typeOf: TypeOf): Problem {
   const input = shapes.get(node.inputs[0])!;
+  const dtype = typeOf(node.inputs[0]);
   const output = shapes.get(node.output)!;
   if ('layout' in node && node.layout !== 'NHWC') throw new TypeError(`${node.name} is NCHW: run the passes first`);
   if (isBinary(node)) return binary(node, shapes);
+  if (isCodeBinary(node)) return codeBinary(node, shapes);
   switch (node.op) {
     case 'conv2d': {
-      const problem = conv2dProblem(weightFacts(node.weights), node.weights, [input[0], input[1], input[2]], {
+      const options = {
         ...node.window,
         groups: node.groups,
         channels: input[3],
-        bias: node.bias,
+        ...layerOptions(node),
         binaryPadding: node.binaryPadding,
-      });
-      return ending(problem, node);
+      };
+      const image = [input[0], input[1], input[2]] as const;
+      return ending(conv2dProblem(weightFacts(node.weights), node.weights, image, options, dtype), node);
     }
     case 'linear': {
       const rows = product(input.slice(0, -1));
-      return ending(linearProblem(weightFacts(node.weights), node.weights, rows, { bias: node.bias }), node);
+      return ending(linearProblem(weightFacts(node.weights), node.weights, rows, layerOptions(node), dtype), node);
     }
     case 'maxPool2d':
     case 'averagePool2d':
@@ -222,6 +275,7 @@ function problemOf(node: Node, shapes: Shapes): Problem {
         channels: input[3],
         window: nodeWindow(node, node.window, [input[0], input[1], input[2]]),
         countIncludePad: node.countIncludePad,
+        ...poolCodes(node, dtype),
       };
     case 'clamp':
       return { op: 'activation', size: product(input), clamp: [...node.clamp] };
@@ -238,7 +292,7 @@ function problemOf(node: Node, shapes: Shapes): Problem {
       return { op: 'normalize', rows, cols, epsilon, center, affine: node.inputs.length > 1 };
     }
     case 'transpose':
-      return { op: 'transpose', ...mergePermutation(input, node.perm) };
+      return moving<TransposeProblem>({ op: 'transpose', ...mergePermutation(input, node.perm) }, dtype);
     case 'slice': {
       const strides = stridesOf(input);
       let from = 0;
@@ -247,34 +301,28 @@ function problemOf(node: Node, shapes: Shapes): Problem {
         from += cutRange(cut, input[cut.axis]).first * strides[cut.axis];
         steps[cut.axis] *= cut.step;
       }
-      return merge(copyInto(output, from, steps));
+      return merge(moving(copyInto(output, from, steps), dtype));
     }
     case 'expand':
-      return merge(copyInto(output, 0, broadcastStrides(input, output)));
+      return merge(moving(copyInto(output, 0, broadcastStrides(input, output)), dtype));
     case 'tile': {
       const strides = stridesOf(input);
       const dims = input.flatMap((dim, axis) => [node.repeats[axis], dim]);
-      return merge(
-        copyInto(
-          dims,
-          0,
-          strides.flatMap((stride) => [0, stride]),
-        ),
-      );
+      const from = strides.flatMap((stride) => [0, stride]);
+      return merge(moving(copyInto(dims, 0, from), dtype));
     }
-    case 'gather':
-      return {
-        op: 'gather',
-        outer: product(input.slice(0, node.axis)),
-        size: input[node.axis],
-        inner: product(input.slice(node.axis + 1)),
-        count: product(shapes.get(node.inputs[1])!),
-      };
+    case 'gather': {
+      const [outer, inner] = [product(input.slice(0, node.axis)), product(input.slice(node.axis + 1))];
+      const count = product(shapes.get(node.inputs[1])!);
+      return moving<GatherProblem>({ op: 'gather', outer, size: input[node.axis], inner, count }, dtype);
+    }
     case 'resample': {
       const { axis } = node;
       const [inSize, outSize] = [input[axis], output[axis]];
       const [outer, inner] = [product(input.slice(0, axis)), product(input.slice(axis + 1))];
-      return { op: 'resample', outer, inSize, outSize, inner, ...resampleTable(node, inSize, outSize) };
+      const table = resampleTable(node, inSize, outSize);
+      if (dtype !== 'float32' && table.taps !== 1) throw new TypeError(`${node.name} mixes codes`);
+      return moving<ResampleProblem>({ op: 'resample', outer, inSize, outSize, inner, ...table }, dtype);
     }
     case 'reduce': {
       const first = Math.min(...node.axes);
@@ -288,6 +336,14 @@ function problemOf(node: Node, shapes: Shapes): Problem {
     }
     case 'batchMatmul':
       return batchMatmul(node, shapes);
+    case 'quantize':
+      return { op: 'quantize', size: product(input), output: node.quantization };
+    case 'dequantize': {
+      if (dtype === 'float32') throw new TypeError(`${node.name} reads f32`);
+      return { op: 'dequantize', size: product(input), dtype, scale: node.scale, zeroPoint: node.zeroPoint };
+    }
+    case 'lookup':
+      return { op: 'lookup', size: product(input), input: node.from, output: node.to, table: node.table };
     default:
       throw new TypeError(`${node.name} is a ${node.op}: run the passes first`);
   }

@@ -2,8 +2,11 @@ import type { Backend, Kernel, Operands } from '../backend.js';
 import { byteLength, type DType, dtypeOf, storedLength, type TensorData } from '../dtype.js';
 import { describe, elementCount, isLost, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
-import type { MatmulProblem } from '../plan/problem.js';
-import { select } from '../plan/select.js';
+import type { Form } from '../formats/forms.js';
+import type { Effort } from '../plan/choices.js';
+import type { MatmulProblem, Problem } from '../plan/problem.js';
+import { type Selection, select } from '../plan/select.js';
+import type { Tuner } from '../plan/tuner.js';
 import type { Candidate, VariantBase } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
 import type { LayerDtypes } from './dtypes.js';
@@ -32,14 +35,35 @@ export interface RunOptions<D extends DType = 'float32'> {
   output?: Tensor<D>;
 }
 
+/** What a layer is made of, checked. */
+export interface LayerParts<D extends DType> {
+  kind: LayerKind;
+  backends: readonly Backend[];
+  weights: Weights;
+  /** What the weights may be stored as: as they are first. */
+  forms: readonly Form[];
+  bias: Bias | undefined;
+  dtypes: LayerDtypes<D>;
+  /** The name of the only row that may run, or ''. */
+  force: string;
+  tuner: Tuner;
+}
+
 interface Plan {
   problem: MatmulProblem;
   backend: Backend;
-  candidates: Candidate[];
+  /** The row, by name, and what it multiplies by, by its key in #operands. */
+  variant: string;
+  packed: string;
   kernel: Promise<Kernel>;
   /** Runs that hold it now. */
   users: number;
+  /** Rows were timed for it, or are about to be. */
+  tuned: boolean;
 }
+
+/** Backends whose best row is predicted to take more times the best one's time are not tried. */
+const BACKEND_REACH = 4;
 
 /** Problems (batch sizes, image sizes) that a layer keeps kernels for. */
 const PLANS_KEPT = 8;
@@ -47,34 +71,25 @@ const PLANS_KEPT = 8;
 /** Packed weights on a device, with a kernel chosen for each size of input they have met. */
 export class Layer<D extends DType = 'float32'> {
   readonly weights: Weights;
-  readonly #bias: Bias | undefined;
-  readonly #dtypes: LayerDtypes<D>;
+  readonly #parts: LayerParts<D>;
   readonly #kind: LayerKind;
-  readonly #backends: readonly Backend[];
-  readonly #force: string;
+  readonly #dtypes: LayerDtypes<D>;
   /** In order of last use. */
   readonly #plans = new Map<string, Plan>();
+  /** Plans that others have taken the place of while runs held them. */
+  readonly #retired = new Set<Plan>();
   readonly #operands = new Map<string, { owner: Backend; operands: Operands }>();
   /** Backends whose device is gone for good. */
   readonly #lost = new Set<Backend>();
   #last: MatmulProblem | undefined;
   #freed = false;
 
-  /** Made by Runtime.linear and Runtime.conv2d. `weights` are validated, `force` is a variant's name or ''. */
-  constructor(
-    kind: LayerKind,
-    backends: readonly Backend[],
-    weights: Weights,
-    bias: Bias | undefined,
-    dtypes: LayerDtypes<D>,
-    force: string,
-  ) {
-    this.#dtypes = dtypes;
-    this.#kind = kind;
-    this.#backends = backends;
-    this.weights = weights;
-    this.#bias = bias;
-    this.#force = force;
+  /** Made by Runtime.linear and Runtime.conv2d. */
+  constructor(parts: LayerParts<D>) {
+    this.#parts = parts;
+    this.#kind = parts.kind;
+    this.#dtypes = parts.dtypes;
+    this.weights = parts.weights;
   }
 
   /** Bytes of packed weights on devices: one copy for each layout in use. */
@@ -98,7 +113,12 @@ export class Layer<D extends DType = 'float32'> {
     this.#requireAlive();
     const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
     this.#requireOutput(problem, options.output);
-    return this.#withPlan(problem, (plan) => this.#runPlan(plan, x, options), options);
+    const run = async (plan: Plan) => {
+      const result = await this.#runPlan(plan, x, options);
+      this.#tuneLater(plan);
+      return result;
+    };
+    return this.#withPlan(problem, run, options);
   }
 
   /**
@@ -154,10 +174,7 @@ export class Layer<D extends DType = 'float32'> {
     for (const [key, plan] of this.#plans) {
       if (plan.backend !== backend) continue;
       this.#plans.delete(key);
-      plan.kernel.then(
-        (kernel) => kernel.free(),
-        () => {},
-      );
+      dropKernel(plan);
     }
     for (const [key, { owner, operands }] of this.#operands) {
       if (owner !== backend) continue;
@@ -167,14 +184,16 @@ export class Layer<D extends DType = 'float32'> {
   }
 
   #living(only: Backend | undefined): readonly Backend[] {
-    return this.#backends.filter((backend) => !this.#lost.has(backend) && (only === undefined || backend === only));
+    return this.#parts.backends.filter(
+      (backend) => !this.#lost.has(backend) && (only === undefined || backend === only),
+    );
   }
 
   #requireOutput(problem: MatmulProblem, output: Tensor<D> | undefined): void {
     if (!output) return;
     const shape = this.#kind.outputShape(problem);
     const same = output.shape.length === shape.length && shape.every((size, i) => size === output.shape[i]);
-    if (same && output.dtype === this.#dtypes.output && this.#backends.includes(output.backend)) return;
+    if (same && output.dtype === this.#dtypes.output && this.#parts.backends.includes(output.backend)) return;
     throw new ThinferError({
       code: 'bad-shape',
       place: `${this.#kind.place}: output`,
@@ -220,11 +239,86 @@ export class Layer<D extends DType = 'float32'> {
    * @param shape of an input; default: that of the last run, or one row for a linear layer that has not run
    */
   explain(shape?: Shape): Candidate[] {
-    const { place } = this.#kind;
-    const problem = shape
-      ? this.#kind.problemOf(shape, this.#last?.input.dtype ?? 'float32')
-      : (this.#last ?? this.#kind.problemOf(this.#kind.shapeOf(this.weights.cols), 'float32'));
-    return select(problem, this.#living(undefined), { force: this.#force, place }).candidates;
+    return this.#select(this.#problemAt(shape), this.#living(undefined)).candidates;
+  }
+
+  /**
+   * Times the rows that may be the fastest for an input's size, and goes on with the fastest. What was found for the same
+   * problem before, by another layer or another run of the program, is not timed again.
+   * @param shape of an input; default: that of the last run, or one row for a linear layer that has not run
+   * @param options `effort`: `full` times more rows for longer. Default `full`.
+   */
+  async tune(shape?: Shape, { effort = 'full' }: { effort?: Effort } = {}): Promise<void> {
+    const problem = this.#problemAt(shape);
+    const plan = this.#planFor(problem, undefined);
+    plan.tuned = true;
+    plan.users++;
+    try {
+      await this.#parts.tuner.now(effort, (...how) => this.#tune(plan, ...how));
+    } finally {
+      plan.users--;
+      this.#evict();
+    }
+  }
+
+  #problemAt(shape: Shape | undefined): MatmulProblem {
+    if (shape) return this.#kind.problemOf(shape, this.#last?.input.dtype ?? 'float32');
+    return this.#last ?? this.#kind.problemOf(this.#kind.shapeOf(this.weights.cols), 'float32');
+  }
+
+  #tuneLater(plan: Plan): void {
+    if (plan.tuned) return;
+    plan.tuned = true;
+    this.#parts.tuner.later((...how) => this.#tune(plan, ...how));
+  }
+
+  /** Times rows for a plan's problem; when others win, the plan is replaced by one of them, between two runs. */
+  async #tune(plan: Plan, effort: Effort, budgetMs: number): Promise<void> {
+    const { problem } = plan;
+    const { tuner, forms, bias, force } = this.#parts;
+    const entry = [...this.#plans].find(([, other]) => other === plan);
+    if (!entry) return;
+    const [key] = entry;
+    const alive = () => !this.#freed && this.#plans.get(key) === plan;
+    let left = budgetMs;
+    for (const backend of this.#worthTrying(problem)) {
+      const { spentMs } = await tuner.tune({ backend, problem, forms, bias, force, alive }, effort, left);
+      left -= spentMs;
+      if (left <= 0) break;
+    }
+    if (!alive()) return;
+    const only = (JSON.parse(key) as unknown[]).at(-1) as number;
+    const better = this.#makePlan(problem, this.#parts.backends[only]);
+    better.tuned = true;
+    await better.kernel.catch(() => {});
+    if (!alive() || better.variant === plan.variant) {
+      dropKernel(better);
+      return;
+    }
+    // In its place, so that the order of last use stays.
+    this.#plans.set(key, better);
+    this.#retired.add(plan);
+  }
+
+  #worthTrying(problem: MatmulProblem): Backend[] {
+    const living = this.#living(undefined);
+    const { candidates } = this.#select(problem, living);
+    const bestOf = (backend: Backend) =>
+      Math.min(
+        ...candidates.filter(({ device }) => device === backend.device.label).map(({ predictedMs }) => predictedMs),
+      );
+    const best = Math.min(...living.map(bestOf));
+    return living.filter((backend) => bestOf(backend) <= BACKEND_REACH * best);
+  }
+
+  #select(problem: MatmulProblem, backends: readonly Backend[]): Selection {
+    const { forms, force, tuner } = this.#parts;
+    return select<VariantBase>(problem, backends, {
+      force,
+      forms,
+      place: this.#kind.place,
+      measured: tuner.measured(problem),
+    });
   }
 
   /** Gives back the weights and kernels. Runs under way finish first when they were started before. */
@@ -291,7 +385,7 @@ export class Layer<D extends DType = 'float32'> {
   /** @param only the backend that has to do it */
   #planFor(problem: MatmulProblem, only: Backend | undefined): Plan {
     this.#last = problem;
-    const where = only ? this.#backends.indexOf(only) : -1;
+    const where = only ? this.#parts.backends.indexOf(only) : -1;
     const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, where]);
     let plan = this.#plans.get(key);
     if (plan) this.#plans.delete(key);
@@ -302,44 +396,61 @@ export class Layer<D extends DType = 'float32'> {
 
   #makePlan(problem: MatmulProblem, only: Backend | undefined): Plan {
     const backends = this.#living(only);
-    const { variant, device, candidates } = select<VariantBase>(problem, backends, {
-      force: this.#force,
-      place: this.#kind.place,
-    });
+    const { variant, device, problem: asked } = this.#select(problem, backends);
     const backend = backends.find((b) => b.device === device)!;
     // Async from the start, so that all that fails on the device fails where the kernel is awaited.
     const make = async () => {
-      backend.warm?.(variant, problem, this.weights);
-      return backend.prepare(variant, problem, this.#operandsFor(backend, variant, problem));
+      // In another form they are packed from these first.
+      if ((asked as MatmulProblem).weights === this.#parts.forms[0].facts) backend.warm?.(variant, asked, this.weights);
+      return backend.prepare(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
     };
     const kernel = make();
     kernel.catch(() => {});
-    return { problem, backend, candidates, kernel, users: 0 };
+    const packed = operandsKey(backend, variant, asked);
+    return { problem, backend, variant: variant.name, packed, kernel, users: 0, tuned: false };
   }
 
   #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {
-    const key = `${backend.device.backend}/${backend.layoutOf(variant, problem)}`;
+    const key = operandsKey(backend, variant, problem);
     const packed = this.#operands.get(key);
     if (packed) return packed.operands;
-    const operands = backend.pack(variant, problem, this.weights, this.#bias);
+    const { forms, bias } = this.#parts;
+    const form = forms.find(({ facts }) => facts === problem.weights)!;
+    const operands = backend.pack(variant, problem, form.make(), bias);
     this.#operands.set(key, { owner: backend, operands });
     return operands;
   }
 
   /** Frees the plans that nobody holds, oldest first, down to what is kept; all of them once the layer is freed. */
   #evict(): void {
+    for (const plan of this.#retired) {
+      if (plan.users > 0) continue;
+      this.#retired.delete(plan);
+      dropKernel(plan);
+      const { packed } = plan;
+      if ([...this.#plans.values(), ...this.#retired].some((other) => other.packed === packed)) continue;
+      this.#operands.get(packed)?.operands.free();
+      this.#operands.delete(packed);
+    }
     for (const [key, plan] of this.#plans) {
       if (!this.#freed && this.#plans.size <= PLANS_KEPT) return;
       if (plan.users > 0) continue;
       this.#plans.delete(key);
-      plan.kernel.then(
-        (kernel) => kernel.free(),
-        () => {},
-      );
+      dropKernel(plan);
     }
-    if (this.#freed && this.#plans.size === 0) {
+    if (this.#freed && this.#plans.size + this.#retired.size === 0) {
       for (const { operands } of this.#operands.values()) operands.free();
       this.#operands.clear();
     }
   }
+}
+
+const operandsKey = (backend: Backend, variant: VariantBase, problem: Problem): string =>
+  `${backend.device.backend}/${backend.layoutOf(variant, problem)}`;
+
+function dropKernel({ kernel }: Plan): void {
+  kernel.then(
+    (ready) => ready.free(),
+    () => {},
+  );
 }

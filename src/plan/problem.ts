@@ -1,4 +1,4 @@
-import type { DType } from '../dtype.js';
+import type { DType, ElementType } from '../dtype.js';
 import type { FormatName } from '../formats/format.js';
 
 /**
@@ -190,6 +190,11 @@ export interface PoolProblem {
   window: WindowGeometry;
   /** averagePool2d: divide by the whole window, or by the pixels inside the image. */
   countIncludePad: boolean;
+  /**
+   * Codes in and out: the largest code; or the average, (sum of (a - zeroPoint)) * multiplier + zeroPoint rounded, see
+   * `averageMultiplier` in src/formats/outputs.ts. Of maxPool2d both are the same. Absent: f32.
+   */
+  codes?: { input: Quantization; output: Quantization };
 }
 
 /** C = A op B, broadcast. Strides are in elements, 0 along a broadcast dimension; `dims` is C's shape. */
@@ -216,8 +221,14 @@ export interface SoftmaxProblem {
   cols: number;
 }
 
+/** Elements that are moved as they are: all that matters is how many bytes they have. */
+export interface Moved {
+  /** Default `float32`. */
+  dtype?: ElementType;
+}
+
 /** C = A with dimensions permuted: C's dimension i is A's dimension perm[i]. */
-export interface TransposeProblem {
+export interface TransposeProblem extends Moved {
   op: 'transpose';
   /** A's shape. */
   dims: number[];
@@ -228,7 +239,7 @@ export interface TransposeProblem {
  * C[to + i . toStrides] = A[from + i . fromStrides] for every index i below `dims`. Strides may be 0 (A is repeated) or
  * negative (A is reversed). C's other elements stay as they are: several copies may fill one output.
  */
-export interface CopyProblem {
+export interface CopyProblem extends Moved {
   op: 'copy';
   dims: number[];
   from: number;
@@ -237,8 +248,8 @@ export interface CopyProblem {
   toStrides: number[];
 }
 
-/** C[o, i, n] = A[o, B[i], n]: A [outer, size, inner], B [count] integers, counted from the end where negative. */
-export interface GatherProblem {
+/** C[o, i, n] = A[o, B[i], n]: A [outer, size, inner], B [count] integers in f32, counted from the end where negative. */
+export interface GatherProblem extends Moved {
   op: 'gather';
   outer: number;
   size: number;
@@ -246,8 +257,11 @@ export interface GatherProblem {
   count: number;
 }
 
-/** C[o, i, n] = sum over t < taps of weight[i * taps + t] * A[o, index[i * taps + t], n]. */
-export interface ResampleProblem {
+/**
+ * C[o, i, n] = sum over t < taps of weight[i * taps + t] * A[o, index[i * taps + t], n]. Of other dtypes than f32 the one
+ * tap is moved as it is.
+ */
+export interface ResampleProblem extends Moved {
   op: 'resample';
   outer: number;
   inSize: number;
@@ -302,6 +316,51 @@ export interface BatchMatmulProblem {
   b: OperandStrides;
 }
 
+/** C = quantizeLinear(A): see src/formats/activations.ts. */
+export interface QuantizeProblem {
+  op: 'quantize';
+  size: number;
+  output: Quantization;
+}
+
+/** C = f32(A - zeroPoint) * scale, of integers. */
+export interface DequantizeProblem {
+  op: 'dequantize';
+  size: number;
+  dtype: 'uint8' | 'int8' | 'int32';
+  scale: number;
+  zeroPoint: number;
+}
+
+/** C = table[A]: any function of one code. The table has the code of C for each byte that A may be, 0 .. 255. */
+export interface LookupProblem {
+  op: 'lookup';
+  size: number;
+  input: Quantization['dtype'];
+  output: Quantization['dtype'];
+  /** [256]: that of a negative code c is at c + 256. */
+  table: readonly number[];
+}
+
+/** Functions of two numbers that are given by codes, whose result becomes a code. */
+export const CODE_BINARY = ['qAdd', 'qMul'] as const;
+export type CodeBinaryOperator = (typeof CODE_BINARY)[number];
+
+/**
+ * C = min(max(quantizeLinear(a + b or a b), clamp[0]), clamp[1]), a = f32(scale (A - zeroPoint)) and b alike, each step
+ * rounded to f32; broadcast, strides as those of BinaryProblem. The clamp is in codes.
+ */
+export interface CodeBinaryProblem {
+  op: CodeBinaryOperator;
+  dims: number[];
+  aStrides: number[];
+  bStrides: number[];
+  a: Quantization;
+  b: Quantization;
+  output: Quantization;
+  clamp: [min: number, max: number];
+}
+
 /** One piece of work for a kernel. */
 export type Problem =
   | MatmulProblem
@@ -315,10 +374,47 @@ export type Problem =
   | ResampleProblem
   | ReduceProblem
   | NormalizeProblem
-  | BatchMatmulProblem;
+  | BatchMatmulProblem
+  | QuantizeProblem
+  | DequantizeProblem
+  | LookupProblem
+  | CodeBinaryProblem;
 
 export function isMatmul(problem: Problem): problem is MatmulProblem {
   return problem.op === 'linear' || problem.op === 'conv2d';
+}
+
+/** What the elements of each operand that is no weight, and of C, are. */
+export function elementTypes(p: Problem): { inputs: readonly DType[]; output: DType } {
+  switch (p.op) {
+    case 'linear':
+    case 'conv2d':
+      return { inputs: [p.input.dtype], output: p.output.dtype };
+    case 'maxPool2d':
+    case 'averagePool2d':
+      return { inputs: [p.codes?.input.dtype ?? 'float32'], output: p.codes?.output.dtype ?? 'float32' };
+    case 'transpose':
+    case 'copy':
+    case 'resample': {
+      const { dtype = 'float32' } = p;
+      return { inputs: [dtype], output: dtype };
+    }
+    case 'gather': {
+      const { dtype = 'float32' } = p;
+      return { inputs: [dtype, 'float32'], output: dtype };
+    }
+    case 'quantize':
+      return { inputs: ['float32'], output: p.output.dtype };
+    case 'dequantize':
+      return { inputs: [p.dtype], output: 'float32' };
+    case 'lookup':
+      return { inputs: [p.input], output: p.output };
+    case 'qAdd':
+    case 'qMul':
+      return { inputs: [p.a.dtype, p.b.dtype], output: p.output.dtype };
+    default:
+      return { inputs: ['float32', 'float32'], output: 'float32' };
+  }
 }
 
 /** Taps of the window. */
@@ -336,6 +432,9 @@ export function outputSize(p: Problem): number {
     case 'averagePool2d':
       return p.window.batch * p.window.outHeight * p.window.outWidth * p.channels;
     case 'activation':
+    case 'quantize':
+    case 'dequantize':
+    case 'lookup':
       return p.size;
     case 'softmax':
     case 'normalize':

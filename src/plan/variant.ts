@@ -35,8 +35,8 @@ export interface VariantBase<P extends Problem = Problem> {
   /** Device features without which the row can't run. */
   requires?: readonly string[];
   /**
-   * linear and conv2d: what the row takes and gives. Default: f32, quantised at run time if at all. A row that takes
-   * `uint8` and `int8` quantises f32 by given scales as well.
+   * What the row takes as its first operand, and gives. Default: f32, for linear and conv2d quantised at run time if at
+   * all; a row of theirs that takes `uint8` and `int8` quantises f32 by given scales as well.
    */
   inputs?: readonly DType[];
   outputs?: readonly DType[];
@@ -63,8 +63,13 @@ export interface Candidate {
   variant: string;
   backend: BackendName;
   device: string;
+  /** linear and conv2d: how it stores the weights, and their bytes. */
+  format?: FormatName;
+  bytes?: number;
+  /** Milliseconds of one run, submission included; infinite where it can't run. */
   predictedMs: number;
-  /** Bytes of weights on the device, when packed for this variant. */
+  /** The same from timing on the device, where it was timed. */
+  measuredMs?: number;
   chosen: boolean;
   /** Why it was chosen or why not. */
   reason: string;

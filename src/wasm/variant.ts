@@ -2,6 +2,7 @@ import { codeRange } from '../formats/activations.js';
 import type { Weights } from '../formats/format.js';
 import { outputRange } from '../formats/outputs.js';
 import { isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
+import type { StridedDims } from '../plan/strides.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
 /**
@@ -122,6 +123,15 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...inputFields(p, dotFlip),
     ...outputFields(p),
   ];
+}
+
+/** The bits of an f32, for a job. */
+export const floatBits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0];
+
+/** Rows that kernels of two operands walk: the innermost dimension, if both step through it by 0 or 1; else rows of one. */
+export function rowsOf({ dims, strides }: StridedDims): StridedDims {
+  if (strides.every((s) => s.at(-1)! === 0 || s.at(-1)! === 1)) return { dims, strides };
+  return { dims: [...dims, 1], strides: strides.map((s) => [...s, 0]) };
 }
 
 /** Floats of a tile of asm/activation/activation.ts. */

@@ -47,6 +47,7 @@ import {
   UNARY,
 } from '../../src/plan/problem.js';
 import { stridesOf } from '../../src/plan/strides.js';
+import { codeSpecs } from './code-cases.js';
 import { createRandom, denseMatrix, normals, type Random, sparseMatrix, uniforms } from './random.js';
 
 /** A problem with its inputs and what its output may be. */
@@ -966,6 +967,7 @@ export function weightlessSpecs(): readonly WeightlessSpec[] {
     ...reduceSpecs(),
     ...normalizeSpecs(),
     ...batchMatmulSpecs(),
+    ...codeSpecs(),
   ];
   return weightless;
 }

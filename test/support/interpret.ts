@@ -1,10 +1,13 @@
+import type { ElementType } from '../../src/dtype.js';
 import { type Graph, isLayer, type Node, transposeConstant, type ValueId } from '../../src/graph/ir.js';
 import { concretize } from '../../src/graph/shapes.js';
-import { stepsOf } from '../../src/graph/steps.js';
+import { stepsOf, type TypeOf } from '../../src/graph/steps.js';
+import { asElements, elementType } from '../../src/graph/types.js';
 import { compute } from './reference-backend.js';
 
 export interface Array32 {
   dims: readonly number[];
+  /** Codes and sums as floats of the same integers. */
   data: Float32Array;
 }
 
@@ -22,12 +25,13 @@ export function interpret(graph: Graph, inputs: Readonly<Record<string, Array32>
   for (const node of nodes) {
     const operands = node.inputs.map((id) => values.get(id)!);
     const dims = shapes.get(node.output)!;
-    values.set(node.output, { dims, data: evaluate(node, operands, dims) });
+    const typeOf: TypeOf = (id) => elementType(graph.values.get(id)!);
+    values.set(node.output, { dims, data: evaluate(node, operands, dims, typeOf) });
   }
   return Object.fromEntries(graph.outputs.map(({ name, value }) => [name, values.get(value)!]));
 }
 
-function evaluate(node: Node, operands: Array32[], dims: readonly number[]): Float32Array {
+function evaluate(node: Node, operands: Array32[], dims: readonly number[], typeOf: TypeOf): Float32Array {
   if (node.op === 'reshape') return operands[0].data;
   if (node.op === 'batchNorm') {
     const [{ data }] = operands;
@@ -38,13 +42,13 @@ function evaluate(node: Node, operands: Array32[], dims: readonly number[]): Flo
   if ('layout' in node && node.layout === 'NCHW') {
     const image = transposeConstant(operands[0], TO_NHWC);
     const out = TO_NHWC.map((axis) => dims[axis]);
-    const data = evaluate({ ...node, layout: 'NHWC' }, [image], out);
+    const data = evaluate({ ...node, layout: 'NHWC' }, [image], out, typeOf);
     return transposeConstant({ dims: out, data }, TO_NCHW).data;
   }
   const shapes = new Map([[node.output, dims], ...node.inputs.map((id, i) => [id, operands[i].dims] as const)]);
   const out = new Float32Array(dims.reduce((a, b) => a * b, 1));
-  for (const { problem, inputs } of stepsOf(node, shapes)) {
-    const arrays = inputs.map((id) => operands[node.inputs.indexOf(id)].data);
+  for (const { problem, inputs } of stepsOf(node, shapes, typeOf)) {
+    const arrays = inputs.map((id) => asElements(typeOf(id) as ElementType, operands[node.inputs.indexOf(id)].data));
     compute(problem, arrays, out, isLayer(node) ? node : undefined);
   }
   return out;

@@ -1,16 +1,24 @@
 import type { Backend, DeviceBuffer, Kernel, Operands, Pass } from '../../src/backend.js';
-import type { DataByDType, DType, TensorData } from '../../src/dtype.js';
+import { asData, type DataByDType, type DType, type TensorData } from '../../src/dtype.js';
 import { ThinferError } from '../../src/errors.js';
-import type { Bias, Weights } from '../../src/formats/format.js';
+import type { Bias, FormatName, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
 import { referenceMatmul } from '../../src/formats/reference.js';
 import { computeWeightless } from '../../src/graph/reference.js';
-import { BINARY, isMatmul, type MatmulProblem, outputSize, type Problem } from '../../src/plan/problem.js';
+import {
+  BINARY,
+  CODE_BINARY,
+  elementTypes,
+  isMatmul,
+  type MatmulProblem,
+  outputSize,
+  type Problem,
+} from '../../src/plan/problem.js';
 import type { BackendName, Device, VariantBase } from '../../src/plan/variant.js';
 
 interface ReferenceBuffer extends DeviceBuffer {
   readonly label: string;
-  values: Float32Array | undefined;
+  bytesOf: ArrayBuffer | undefined;
 }
 
 interface ReferenceOperands extends Operands {
@@ -35,7 +43,13 @@ const WEIGHTLESS: Problem['op'][] = [
   'reduce',
   'normalize',
   'batchMatmul',
+  'quantize',
+  'dequantize',
+  'lookup',
+  ...CODE_BINARY,
 ];
+
+const DTYPES: readonly DType[] = ['float32', 'uint8', 'int8', 'int32'];
 
 export interface ReferenceOptions {
   /** What it says it is. Default `wasm`. */
@@ -44,6 +58,19 @@ export interface ReferenceOptions {
   costMs?: number;
   /** Operators and formats that it has no row for. */
   without?: readonly string[];
+  /** Rows for matmuls, instead of one a format. */
+  rows?: readonly SimulatedRow[];
+}
+
+/** A row that says how long it takes. */
+export interface SimulatedRow {
+  name: string;
+  format: FormatName;
+  predictedMs: number;
+  /** What a pass that is timed is told for one run. */
+  takesMs(): number;
+  /** Gives wrong answers. */
+  wrong?: boolean;
 }
 
 /**
@@ -67,7 +94,10 @@ export class ReferenceBackend implements Backend {
   /** When set, buffers may not take more than this. */
   limitBytes = Number.POSITIVE_INFINITY;
 
-  constructor({ name = 'wasm', costMs = 1, without = [] }: ReferenceOptions = {}) {
+  readonly #simulated: ReadonlyMap<string, SimulatedRow>;
+
+  constructor({ name = 'wasm', costMs = 1, without = [], rows: simulated }: ReferenceOptions = {}) {
+    this.#simulated = new Map(simulated?.map((row) => [row.name, row]));
     this.device = {
       backend: name,
       label: `reference ${name}`,
@@ -78,14 +108,18 @@ export class ReferenceBackend implements Backend {
       runMs: 0.5,
     };
     const cost = () => costMs;
-    const rows: VariantBase[] = [
-      ...Object.values(formats).map((format) => ({
+    const matmuls =
+      simulated?.map(({ name, format, predictedMs }) => ({ name, format, cost: () => predictedMs })) ??
+      Object.values(formats).map((format) => ({
         name: `${format.name}_matmul_reference`,
-        ops: ['linear', 'conv2d'] as const,
         format: format.name,
+        inputs: DTYPES,
+        outputs: DTYPES,
         cost,
-      })),
-      ...WEIGHTLESS.map((op) => ({ name: `${op}_reference`, ops: [op], cost })),
+      }));
+    const rows: VariantBase[] = [
+      ...matmuls.map((row) => ({ ...row, ops: ['linear', 'conv2d'] as const })),
+      ...WEIGHTLESS.map((op) => ({ name: `${op}_reference`, ops: [op], inputs: DTYPES, outputs: DTYPES, cost })),
     ];
     this.variants = rows.filter(({ format, ops }) => !without.some((word) => word === format || word === ops[0]));
   }
@@ -101,23 +135,28 @@ export class ReferenceBackend implements Backend {
     }
     this.#count(bytes);
     // Garbage, not zeros: nobody may count on fresh memory.
-    return { bytes, label, values: new Float32Array(Math.ceil(bytes / 4)).fill(Number.NaN) };
+    const words = new Float32Array(Math.ceil(bytes / 4)).fill(Number.NaN);
+    return { bytes, label, bytesOf: words.buffer };
   }
 
   freeBuffer(buffer: DeviceBuffer): void {
     const owned = buffer as ReferenceBuffer;
     alive(owned);
-    owned.values = undefined;
+    owned.bytesOf = undefined;
     this.#count(-owned.bytes);
   }
 
   write(buffer: DeviceBuffer, data: TensorData): void {
-    alive(buffer as ReferenceBuffer).set(data);
+    const to = alive(buffer as ReferenceBuffer);
+    new Uint8Array(to).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
 
-  /** Rows have no dtypes but f32. */
-  async read<D extends DType = 'float32'>(buffer: DeviceBuffer, length: number): Promise<DataByDType[D]> {
-    return alive(buffer as ReferenceBuffer).slice(0, length) as DataByDType[D];
+  async read<D extends DType = 'float32'>(
+    buffer: DeviceBuffer,
+    length: number,
+    dtype = 'float32' as D,
+  ): Promise<DataByDType[D]> {
+    return asData(dtype, alive(buffer as ReferenceBuffer)).slice(0, length) as DataByDType[D];
   }
 
   layoutOf(variant: VariantBase): string {
@@ -152,13 +191,22 @@ export class ReferenceBackend implements Backend {
   }
 
   beginPass(): Pass {
+    let elapsedMs: number | undefined;
     return {
+      get elapsedMs() {
+        return elapsedMs;
+      },
       run: (kernel, inputs, output) => {
         if (inputs.includes(output)) throw new Error(`${kernel.variant}: the output is an input too`);
         const { problem, operands } = kernel as ReferenceKernel;
-        const arrays = inputs.map((input) => alive(input as ReferenceBuffer));
-        compute(problem, arrays, alive(output as ReferenceBuffer), operands);
+        const types = elementTypes(problem);
+        const arrays = inputs.map((input, i) => asData(types.inputs[i], alive(input as ReferenceBuffer)));
+        compute(problem, arrays, asData(types.output, alive(output as ReferenceBuffer)), operands);
         this.ran.push(kernel.variant);
+        const row = this.#simulated.get(kernel.variant);
+        if (!row) return;
+        if (row.wrong) new Float32Array(alive(output as ReferenceBuffer))[0] += 1;
+        elapsedMs = (elapsedMs ?? 0) + row.takesMs();
       },
       submit: async () => {
         if (!this.lost) return;
@@ -176,15 +224,15 @@ export class ReferenceBackend implements Backend {
   }
 }
 
-function alive(buffer: ReferenceBuffer): Float32Array {
-  if (!buffer?.values) throw new Error(`buffer "${buffer?.label}" is not there or was freed`);
-  return buffer.values;
+function alive(buffer: ReferenceBuffer): ArrayBuffer {
+  if (!buffer?.bytesOf) throw new Error(`buffer "${buffer?.label}" is not there or was freed`);
+  return buffer.bytesOf;
 }
 
 /** The part of a buffer, which may be larger, that an operand takes. */
-function part(values: Float32Array, length: number): Float32Array {
-  if (values.length < length) throw new Error(`a buffer of ${values.length} floats for an operand of ${length}`);
-  return values.subarray(0, length);
+function part<T extends TensorData>(values: T, length: number): T {
+  if (values.length < length) throw new Error(`a buffer of ${values.length} elements for an operand of ${length}`);
+  return values.subarray(0, length) as T;
 }
 
 /** Elements of A that a problem reads, where that is not up to strides. */
@@ -197,6 +245,9 @@ function sizeOfA(p: Problem): number | undefined {
     case 'normalize':
     case 'activation':
     case 'transpose':
+    case 'quantize':
+    case 'dequantize':
+    case 'lookup':
       return outputSize(p);
     case 'gather':
     case 'reduce':
@@ -211,8 +262,8 @@ function sizeOfA(p: Problem): number | undefined {
 /** Computes into C what a kernel for `problem` does, by the oracles. Operands may be longer than the problem needs. */
 export function compute(
   problem: Problem,
-  [a, b]: readonly Float32Array[],
-  c: Float32Array,
+  [a, b]: readonly TensorData[],
+  c: TensorData,
   operands?: { weights: Weights; bias?: Bias },
 ): void {
   if (isMatmul(problem)) {

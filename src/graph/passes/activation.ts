@@ -8,6 +8,8 @@ const endsLayers = (f: string): f is Nonlinearity => (NONLINEARITIES as readonly
 function fuse(from: Node, node: Node): Node | undefined {
   if (node.op === 'clamp') {
     const takesClamp = isLayer(from) || isBinary(from) || from.op === 'clamp' || from.op === 'activation';
+    // Sums have no clamp but that of their scale.
+    if (isLayer(from) && from.result?.dtype === 'int32') return undefined;
     return takesClamp ? { ...from, output: node.output, clamp: composeClamp(from.clamp, node.clamp) } : undefined;
   }
   if (node.op !== 'activation' || !isLayer(from) || !isPlain(from)) return undefined;

@@ -1,11 +1,22 @@
-import { type BatchNormNode, denseValues, type Graph, isLayer, isPlain, type LayerNode, NO_CLAMP } from '../ir.js';
+import {
+  type BatchNormNode,
+  denseValues,
+  floatBias,
+  type Graph,
+  isDense,
+  isLayer,
+  isPlain,
+  type LayerNode,
+  NO_CLAMP,
+} from '../ir.js';
 import { Rewriter } from './rewrite.js';
 
 /** The layer followed by the normalisation as one layer: W' = scale * W, bias' = scale * bias + shift. */
 function fold(layer: LayerNode, { output, scale, shift }: BatchNormNode): LayerNode {
   const { rows, cols } = layer.weights;
   const values = denseValues(layer).map((w, i) => w * scale[Math.floor(i / cols)]);
-  const bias = Float32Array.from({ length: rows }, (_, row) => (layer.bias?.[row] ?? 0) * scale[row] + shift[row]);
+  const given = floatBias(layer);
+  const bias = Float32Array.from({ length: rows }, (_, row) => (given?.[row] ?? 0) * scale[row] + shift[row]);
   return { ...layer, output, weights: { format: 'dense', rows, cols, values }, bias };
 }
 
@@ -17,6 +28,7 @@ export function foldBatchNorm(graph: Graph): Graph {
     const folds =
       from &&
       isLayer(from) &&
+      isDense(from) &&
       isPlain(from) &&
       rewriter.uses(node.inputs[0]) === 1 &&
       channelAxis(from, rewriter) === 1;

@@ -1,8 +1,10 @@
 import {
   type Constant,
   denseValues,
+  floatBias,
   type Graph,
   isBinary,
+  isDense,
   isLayer,
   isPlain,
   type LayerNode,
@@ -42,6 +44,7 @@ function fold(node: Node, rewriter: Rewriter): boolean {
     const operand = perRow(constant, layer, rewriter.shape(layer.output));
     if (!operand) continue;
     const isSum = node.op === 'add' || node.op === 'sub';
+    if (!isSum && !isDense(layer)) continue;
     // What is infinite is left to be so when it runs: weights have to be finite.
     if (!isSum && !operand.every((x) => Number.isFinite(node.op === 'div' ? 1 / x : x))) continue;
     const folded = isSum
@@ -54,13 +57,14 @@ function fold(node: Node, rewriter: Rewriter): boolean {
 }
 
 function withBias(layer: LayerNode, added: Float32Array, sign: number): LayerNode {
-  return { ...layer, bias: added.map((x, row) => (layer.bias?.[row] ?? 0) + sign * x) };
+  const bias = floatBias(layer);
+  return { ...layer, bias: added.map((x, row) => (bias?.[row] ?? 0) + sign * x) };
 }
 
 function scaled(layer: LayerNode, factor: Float32Array, inverse: boolean): LayerNode {
   const { rows, cols } = layer.weights;
   const by = factor.map((x) => (inverse ? 1 / x : x));
   const values = denseValues(layer).map((w, i) => w * by[Math.floor(i / cols)]);
-  const bias = layer.bias?.map((x, row) => x * by[row]);
+  const bias = floatBias(layer)?.map((x, row) => x * by[row]);
   return { ...layer, weights: { format: 'dense', rows, cols, values }, bias };
 }

@@ -5,6 +5,7 @@ import {
   type Graph,
   isBinary,
   isClamped,
+  isCodeBinary,
   isLayer,
   type Node,
   transposeConstant,
@@ -27,6 +28,7 @@ const isSmall = (p: Problem): boolean => p.op !== 'batchMatmul' || p.K * p.M * p
  * @throws ThinferError `bad-shape` when the inputs do not fit the node
  */
 export function evaluate(node: Node, inputs: readonly Constant[]): Constant | undefined {
+  if (computesCodes(node)) return undefined;
   const dims: Shape = inferNode(
     node,
     inputs.map((input) => input.dims),
@@ -47,6 +49,11 @@ export function evaluate(node: Node, inputs: readonly Constant[]): Constant | un
     computeWeightless(step.problem as WeightlessProblem, operands, data);
   }
   return { dims, data };
+}
+
+/** Nodes that work on codes are left to run time, but those that move them; quantised weights are folded by the doors. */
+function computesCodes(node: Node): boolean {
+  return node.op === 'quantize' || node.op === 'dequantize' || node.op === 'lookup' || isCodeBinary(node);
 }
 
 /** True for nodes that return their input as it is. */
@@ -77,7 +84,7 @@ export function foldConstants(graph: Graph): Graph {
   for (const node of graph.nodes) {
     const inputs = node.inputs.map((id) => rewriter.constantOf(id));
     const folded = inputs.every((input) => input !== undefined) ? evaluate(node, inputs as Constant[]) : undefined;
-    if (folded) rewriter.setConstant(node.output, folded);
+    if (folded) rewriter.setConstant(node.output, folded, rewriter.type(node.inputs[0]));
     else if (isIdentity(node, rewriter)) rewriter.replace(node.output, node.inputs[0]);
     else rewriter.emit(node);
   }

@@ -1,11 +1,14 @@
 import { stridesOf } from '../../plan/strides.js';
 import {
   type BinaryNode,
+  type CodeBinaryNode,
   denseValues,
   type Graph,
   gather,
   inversePermutation,
   isBinary,
+  isCodeBinary,
+  isDense,
   type LinearNode,
   type Node,
   type ReshapeDim,
@@ -82,7 +85,7 @@ function merge(node: TransposeNode, rewriter: Rewriter): void {
  */
 function raise(node: TransposeNode, rewriter: Rewriter): boolean {
   const from = rewriter.producer(node.inputs[0]);
-  if (!from || !isBinary(from) || rewriter.uses(node.inputs[0]) !== 1) return false;
+  if (!from || !(isBinary(from) || isCodeBinary(from)) || rewriter.uses(node.inputs[0]) !== 1) return false;
   const inverse = inversePermutation(node.perm);
   const matches = from.inputs.map((id) => {
     const transpose = transposeInto(rewriter, id);
@@ -109,7 +112,7 @@ function raise(node: TransposeNode, rewriter: Rewriter): boolean {
  * @param again try the same once more with what is then before it: a reshape may hide a transpose
  */
 function sink(node: Node, rewriter: Rewriter, again = true): boolean {
-  const moved = isBinary(node) ? sinkBinary(node, rewriter) : sinkOther(node, rewriter);
+  const moved = isBinary(node) || isCodeBinary(node) ? sinkBinary(node, rewriter) : sinkOther(node, rewriter);
   if (!moved) return false;
   const before = rewriter.value(`${rewriter.name(node.output)}.moved`);
   const inner = { ...moved.node, output: before };
@@ -117,6 +120,10 @@ function sink(node: Node, rewriter: Rewriter, again = true): boolean {
   rewriter.emit({ ...moved.by, inputs: [before], output: node.output });
   return true;
 }
+
+/** A function of one number, or of one code. */
+const isPointwise = ({ op }: Node): boolean =>
+  op === 'clamp' || op === 'activation' || op === 'quantize' || op === 'dequantize' || op === 'lookup';
 
 interface Moved {
   /** The operator on what was transposed. */
@@ -127,7 +134,7 @@ interface Moved {
 
 function sinkOther(node: Node, rewriter: Rewriter): Moved | undefined {
   const from = rewriter.producer(node.inputs[0]);
-  if (from?.op === 'reshape' && (node.op === 'clamp' || node.op === 'activation')) {
+  if (from?.op === 'reshape' && isPointwise(node)) {
     return { node: { ...node, inputs: from.inputs }, by: from };
   }
   if (from?.op !== 'transpose') return undefined;
@@ -149,14 +156,14 @@ function beforeTranspose(id: ValueId, perm: readonly number[], rewriter: Rewrite
   const number = from?.op === 'expand' ? rewriter.constantOf(from.inputs[0]) : undefined;
   const shape = rewriter.shape(id);
   if (from?.op === 'expand' && number?.data.length === 1 && shape.length === perm.length) {
-    const scalar = rewriter.constant(name, { dims: [], data: number.data });
+    const scalar = rewriter.constant(name, { dims: [], data: number.data }, rewriter.type(id));
     const output = rewriter.value(name);
     rewriter.emit({ ...from, inputs: [scalar], output, target: inverse.map((axis) => shape[axis]) });
     return output;
   }
   const constant = rewriter.constantOf(id);
   return constant && constant.dims.length === perm.length
-    ? rewriter.constant(name, transposeConstant(constant, inverse))
+    ? rewriter.constant(name, transposeConstant(constant, inverse), rewriter.type(id))
     : undefined;
 }
 
@@ -165,6 +172,9 @@ function permute(node: Node, perm: readonly number[]): Node | undefined {
   switch (node.op) {
     case 'clamp':
     case 'activation':
+    case 'quantize':
+    case 'dequantize':
+    case 'lookup':
       return node;
     case 'softmax':
     case 'normalize': {
@@ -194,7 +204,7 @@ function permute(node: Node, perm: readonly number[]): Node | undefined {
   }
 }
 
-function sinkBinary(node: BinaryNode, rewriter: Rewriter): Moved | undefined {
+function sinkBinary(node: BinaryNode | CodeBinaryNode, rewriter: Rewriter): Moved | undefined {
   const transposes = node.inputs.map((id) => transposeInto(rewriter, id));
   const by = transposes[0] ?? transposes[1];
   if (!by) return undefined;
@@ -218,6 +228,7 @@ function transposeOperand(id: ValueId, rank: number, perm: readonly number[], re
   return rewriter.constant(
     `${rewriter.name(rewriter.current(id))}.transposed`,
     transposeConstant({ dims: padded, data }, inversePermutation(perm)),
+    rewriter.type(id),
   );
 }
 
@@ -234,7 +245,7 @@ export function foldFlatten(graph: Graph): Graph {
 function flatten(node: LinearNode, rewriter: Rewriter): boolean {
   const reshape = rewriter.producer(node.inputs[0]);
   const transpose = reshape?.op === 'reshape' ? transposeInto(rewriter, reshape.inputs[0]) : undefined;
-  if (reshape?.op !== 'reshape' || !transpose) return false;
+  if (reshape?.op !== 'reshape' || !transpose || !isDense(node)) return false;
   const { perm } = transpose;
   const start = tailStart(rewriter.shape(transpose.output), node.weights.cols);
   if (start === undefined) return false;

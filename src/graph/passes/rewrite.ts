@@ -1,5 +1,7 @@
+import type { ElementType } from '../../dtype.js';
 import type { Constant, Graph, Node, Value, ValueId } from '../ir.js';
 import { inferNode, type Shape } from '../shapes.js';
+import { elementType, inferType } from '../types.js';
 
 /**
  * A new graph written node by node from an old one. A pass walks the old nodes in order and emits what takes their
@@ -32,15 +34,15 @@ export class Rewriter {
     return id;
   }
 
-  constant(name: string, { dims, data }: Constant): ValueId {
+  constant(name: string, { dims, data }: Constant, dtype: ElementType = 'float32'): ValueId {
     const id = this.value(name);
-    this.setConstant(id, { dims, data });
+    this.setConstant(id, { dims, data }, dtype);
     return id;
   }
 
   /** Makes a value of the old graph a constant. Its writer must not be emitted. */
-  setConstant(id: ValueId, constant: Constant): void {
-    this.#values.set(id, { ...this.#values.get(id)!, shape: constant.dims });
+  setConstant(id: ValueId, constant: Constant, dtype: ElementType = 'float32'): void {
+    this.#values.set(id, { ...this.#values.get(id)!, shape: constant.dims, dtype });
     this.#constants.set(id, constant);
   }
 
@@ -63,7 +65,11 @@ export class Rewriter {
       placed,
       inputs.map((id) => this.shape(id)),
     );
-    this.#values.set(node.output, { ...this.#values.get(node.output)!, shape });
+    const dtype = inferType(
+      placed,
+      inputs.map((id) => this.type(id)),
+    );
+    this.#values.set(node.output, { ...this.#values.get(node.output)!, shape, dtype });
     this.#nodes[position] = placed;
     this.#writers.set(node.output, position);
   }
@@ -88,6 +94,10 @@ export class Rewriter {
 
   shape(id: ValueId): Shape {
     return this.#values.get(this.current(id))!.shape;
+  }
+
+  type(id: ValueId): ElementType {
+    return elementType(this.#values.get(this.current(id))!);
   }
 
   name(id: ValueId): string {

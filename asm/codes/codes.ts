@@ -1,0 +1,239 @@
+import { Job } from '../shared/job';
+import { MAGIC } from '../shared/outputs';
+import { clamp } from '../shared/simd';
+
+// 8-bit codes in, codes out: quantise, dequantise, look up, add and multiply. Tiles are blocks of 4096 elements, of
+// `code_binary` rows of the output. src/graph/reference.ts says what they are, to the last bit.
+
+const BLOCK: u32 = 4096;
+const OUTER: u32 = 5;
+
+@unmanaged
+class QuantizeJob extends Job {
+  size: u32;
+  scale: f32;
+  zeroPoint: i32;
+  signed: u32;
+}
+
+@unmanaged
+class DequantizeJob extends Job {
+  size: u32;
+  scale: f32;
+  zeroPoint: i32;
+  /** 0 uint8, 1 int8, 2 int32. */
+  kind: u32;
+}
+
+@unmanaged
+class LookupJob extends Job {
+  size: u32;
+  // Then 256 bytes.
+}
+
+@unmanaged
+class CodeBinaryJob extends Job {
+  multiplies: u32;
+  cols: u32;
+  /** Stride of each operand along a row, 0 or 1. */
+  aStep: u32;
+  bStep: u32;
+  aScale: f32;
+  aZeroPoint: i32;
+  aSigned: u32;
+  bScale: f32;
+  bZeroPoint: i32;
+  bSigned: u32;
+  scale: f32;
+  zeroPoint: i32;
+  signed: u32;
+  /** The clamp, in codes. */
+  least: i32;
+  most: i32;
+  // Then, for the outer dimensions, innermost last: size, stride of A, stride of B.
+}
+
+/** Sixteen i32, as four vectors, to bytes. They are in the range of the bytes. */
+// @ts-ignore: decorator
+@inline
+function narrow(a: v128, b: v128, c: v128, d: v128, signed: bool): v128 {
+  const low = i16x8.narrow_i32x4_s(a, b), high = i16x8.narrow_i32x4_s(c, d);
+  return signed ? i8x16.narrow_i16x8_s(low, high) : i8x16.narrow_i16x8_u(low, high);
+}
+
+/** Stores the first `count` (1 .. 15) bytes. */
+export function storeSome(to: usize, bytes: v128, count: u32): void {
+  if (count & 8) {
+    v128.store64_lane(to, bytes, 0);
+    to += 8;
+    bytes = i64x2.shuffle(bytes, bytes, 1, 1);
+  }
+  let rest = i64x2.extract_lane(bytes, 0);
+  for (count &= 7; count > 0; count--) {
+    store<u8>(to++, <u8>rest);
+    rest >>= 8;
+  }
+}
+
+/** The code of each x / scale, less `back`: clamped before it is rounded, which the bounds, being integers, allow. */
+// @ts-ignore: decorator
+@inline
+function code4(x: v128, scale: v128, low: v128, high: v128, back: v128): v128 {
+  const steps = f32x4.div(x, scale);
+  const bounded = clamp(v128.and(steps, f32x4.eq(steps, steps)), low, high);
+  return i32x4.add(f32x4.add(bounded, f32x4.splat(MAGIC)), back);
+}
+
+// @ts-ignore: decorator
+@inline
+function quantizeBlock(from: usize, to: usize, past: usize, scale: f32, zero: i32, signed: bool): void {
+  const least = signed ? -128 : 0, most = signed ? 127 : 255;
+  const scales = f32x4.splat(scale);
+  const low = f32x4.splat(<f32>(least - zero)), high = f32x4.splat(<f32>(most - zero));
+  const back = i32x4.splat(zero - reinterpret<i32>(MAGIC));
+  for (; to < past; to += 16) {
+    // What is read past the end is not stored.
+    const codes = narrow(
+      code4(v128.load(from, 0), scales, low, high, back), code4(v128.load(from, 16), scales, low, high, back),
+      code4(v128.load(from, 32), scales, low, high, back), code4(v128.load(from, 48), scales, low, high, back), signed);
+    from += 64;
+    if (to + 16 <= past) v128.store(to, codes);
+    else storeSome(to, codes, <u32>(past - to));
+  }
+}
+
+export function quantize(job: QuantizeJob, begin: u32, end: u32, scratch: usize): void {
+  const first = begin * BLOCK, past = job.output + min(end * BLOCK, job.size);
+  const from = job.input + <usize>first * 4, to = job.output + first;
+  if (job.signed) quantizeBlock(from, to, past, job.scale, job.zeroPoint, true);
+  else quantizeBlock(from, to, past, job.scale, job.zeroPoint, false);
+}
+
+/** Codes of eight bytes as i16. */
+// @ts-ignore: decorator
+@inline
+function load8(from: usize, signed: bool): v128 {
+  return signed ? v128.load8x8_s(from) : v128.load8x8_u(from);
+}
+
+/** What four i16 of which `zeros` was taken off stand for. */
+// @ts-ignore: decorator
+@inline
+function realLow(x: v128, scale: v128): v128 {
+  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(x)), scale);
+}
+
+// @ts-ignore: decorator
+@inline
+function realHigh(x: v128, scale: v128): v128 {
+  return f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(x)), scale);
+}
+
+// @ts-ignore: decorator
+@inline
+function dequantizeBlock(from: usize, to: usize, past: usize, scale: f32, zero: i32, signed: bool): void {
+  const scales = f32x4.splat(scale), zeros = i16x8.splat(<i16>zero);
+  for (; to + 32 <= past; to += 32) {
+    const x = i16x8.sub(load8(from, signed), zeros);
+    v128.store(to, realLow(x, scales), 0);
+    v128.store(to, realHigh(x, scales), 16);
+    from += 8;
+  }
+  for (; to < past; to += 4) {
+    const code = signed ? <i32>load<i8>(from) : <i32>load<u8>(from);
+    f32.store(to, <f32>(code - zero) * scale);
+    from++;
+  }
+}
+
+export function dequantize(job: DequantizeJob, begin: u32, end: u32, scratch: usize): void {
+  const first = begin * BLOCK;
+  const to = job.output + <usize>first * 4, past = job.output + <usize>min(end * BLOCK, job.size) * 4;
+  const scale = job.scale, zero = job.zeroPoint;
+  if (job.kind == 0) dequantizeBlock(job.input + first, to, past, scale, zero, false);
+  else if (job.kind == 1) dequantizeBlock(job.input + first, to, past, scale, zero, true);
+  else {
+    let from = job.input + <usize>first * 4;
+    const scales = f32x4.splat(scale), zeros = i32x4.splat(zero);
+    let at = to;
+    for (; at + 16 <= past; at += 16) {
+      v128.store(at, f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(v128.load(from), zeros)), scales));
+      from += 16;
+    }
+    for (; at < past; at += 4) {
+      f32.store(at, <f32>(load<i32>(from) - zero) * scale);
+      from += 4;
+    }
+  }
+}
+
+export function lookup(job: LookupJob, begin: u32, end: u32, scratch: usize): void {
+  const table = changetype<usize>(job) + offsetof<LookupJob>();
+  let from = job.input + begin * BLOCK, to = job.output + begin * BLOCK;
+  const past = job.output + min(end * BLOCK, job.size);
+  for (; to + 8 <= past; to += 8) {
+    const x = load<u64>(from);
+    from += 8;
+    const low = <u32>load<u8>(table + <usize>(x & 255)) | <u32>load<u8>(table + <usize>((x >> 8) & 255)) << 8
+      | <u32>load<u8>(table + <usize>((x >> 16) & 255)) << 16 | <u32>load<u8>(table + <usize>((x >> 24) & 255)) << 24;
+    const high = <u32>load<u8>(table + <usize>((x >> 32) & 255)) | <u32>load<u8>(table + <usize>((x >> 40) & 255)) << 8
+      | <u32>load<u8>(table + <usize>((x >> 48) & 255)) << 16 | <u32>load<u8>(table + <usize>(x >> 56)) << 24;
+    store<u64>(to, <u64>high << 32 | low);
+  }
+  for (; to < past; to++) store<u8>(to, load<u8>(table + load<u8>(from++)));
+}
+
+/** Eight codes of an operand less its zero point, as i16; or eight times the same. */
+// @ts-ignore: decorator
+@inline
+function operand(from: usize, step: u32, signed: u32, zeros: v128): v128 {
+  let codes: v128;
+  if (step) codes = signed ? v128.load8x8_s(from) : v128.load8x8_u(from);
+  else codes = i16x8.splat(signed ? <i16>load<i8>(from) : <i16>load<u8>(from));
+  return i16x8.sub(codes, zeros);
+}
+
+// @ts-ignore: decorator
+@inline
+function combine(a: v128, b: v128, multiplies: bool): v128 {
+  return multiplies ? f32x4.mul(a, b) : f32x4.add(a, b);
+}
+
+// @ts-ignore: decorator
+@inline
+function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, multiplies: bool): void {
+  const past = to + job.cols, zero = job.zeroPoint;
+  const aZeros = i16x8.splat(<i16>job.aZeroPoint), bZeros = i16x8.splat(<i16>job.bZeroPoint);
+  const aScales = f32x4.splat(job.aScale), bScales = f32x4.splat(job.bScale), scales = f32x4.splat(job.scale);
+  const low = f32x4.splat(<f32>(job.least - zero)), high = f32x4.splat(<f32>(job.most - zero));
+  const back = i32x4.splat(zero - reinterpret<i32>(MAGIC));
+  for (; to < past; to += 8) {
+    const x = operand(a, job.aStep, job.aSigned, aZeros), y = operand(b, job.bStep, job.bSigned, bZeros);
+    a += 8 * job.aStep;
+    b += 8 * job.bStep;
+    const left = combine(realLow(x, aScales), realLow(y, bScales), multiplies);
+    const right = combine(realHigh(x, aScales), realHigh(y, bScales), multiplies);
+    const words = i16x8.narrow_i32x4_s(code4(left, scales, low, high, back), code4(right, scales, low, high, back));
+    const codes = job.signed ? i8x16.narrow_i16x8_s(words, words) : i8x16.narrow_i16x8_u(words, words);
+    if (to + 8 <= past) v128.store64_lane(to, codes, 0);
+    else storeSome(to, codes, <u32>(past - to));
+  }
+}
+
+export function code_binary(job: CodeBinaryJob, begin: u32, end: u32, scratch: usize): void {
+  for (let row = begin; row < end; row++) {
+    let rest = row;
+    let a = job.input, b = job.input2;
+    for (let i: i32 = OUTER - 1; i >= 0; i--) {
+      const at = changetype<usize>(job) + offsetof<CodeBinaryJob>() + <usize>i * 12;
+      const size = load<u32>(at, 0);
+      const index = rest % size;
+      rest /= size;
+      a += <usize>index * load<u32>(at, 4);
+      b += <usize>index * load<u32>(at, 8);
+    }
+    const to = job.output + <usize>row * job.cols;
+    if (job.multiplies) binaryRow(job, a, b, to, true);
+    else binaryRow(job, a, b, to, false);
+  }
+}

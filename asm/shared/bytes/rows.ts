@@ -1,0 +1,151 @@
+import { sampleAt } from '../../int8/quantize';
+import { storeRow } from '../gemm_f32';
+import { MatmulJob } from '../job';
+import { tapCount } from '../rows';
+import { clamp, madd } from '../simd';
+
+// Rows of A as the kernels of 8-bit arithmetic multiply them, and the f32 outputs that their sums become.
+
+/** What is known of a packed row of A. */
+@unmanaged
+export class RowFacts {
+  scale: f32;
+  /** As the packed bytes count. 0 for k2, whose rows have it removed. */
+  zeroPoint: i32;
+  /** Sum of (a - zeroA) over all K, where weights have zero points. */
+  centred: i32;
+  /** The zero point twice, as 16-bit integers: a 32-bit splat is a mere load. */
+  zeroPair: u32;
+}
+
+export const FACTS: usize = 16;
+
+/** Where it lies, FACTS bytes before that of the next row. */
+// @ts-ignore: decorator
+@inline
+export function centredOf(row: RowFacts): usize {
+  return changetype<usize>(row) + offsetof<RowFacts>('centred');
+}
+
+// ---- rows of A ----
+
+/** Sum of 32-bit lanes. */
+function sumLanes(x: v128): i32 {
+  return i32x4.extract_lane(x, 0) + i32x4.extract_lane(x, 1) + i32x4.extract_lane(x, 2) + i32x4.extract_lane(x, 3);
+}
+
+/** Sum of the bytes, or 16-bit integers, from .. end - 1; zeros follow up to a multiple of 16 bytes. */
+function sumRow(from: usize, end: usize, pairs: bool, signed: bool): i32 {
+  let sums = i32x4.splat(0);
+  for (; from < end; from += 16) {
+    let x = v128.load(from);
+    if (!pairs) x = signed ? i16x8.extadd_pairwise_i8x16_s(x) : i16x8.extadd_pairwise_i8x16_u(x);
+    sums = i32x4.add(sums, i32x4.extadd_pairwise_i16x8_s(x));
+  }
+  return sumLanes(sums);
+}
+
+/**
+ * Row m of A, contiguous, from the pointers of its taps, `stride` bytes apart: bytes, zeroA in the padding of the image;
+ * or 16-bit integers with zeroA removed. Zeros up to a multiple of 16 codes follow.
+ */
+export function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, pairs: bool, zeros: bool, to: usize,
+  facts: RowFacts): void {
+  const taps = tapCount(job);
+  const channels = job.channels / job.groups;
+  const sample = sampleAt(job, m / job.rowsPerSample);
+  const zeroPoint = sample.zeroPoint;
+  const zero = i16x8.splat(<i16>zeroPoint);
+  const start = to;
+  facts.scale = sample.scale;
+  facts.zeroPoint = pairs ? 0 : zeroPoint;
+  facts.zeroPair = <u32>(zeroPoint & 0xffff) * 0x10001;
+  for (let tap: u32 = 0; tap < taps; tap++) {
+    const from = load<usize>(pointers + tap * stride);
+    let c: u32 = 0;
+    if (pairs) {
+      if (from == 0) {
+        memory.fill(to, 0, channels * 2);
+      } else {
+        for (; c + 8 <= channels; c += 8) v128.store(to + c * 2, i16x8.sub(v128.load8x8_u(from + c), zero));
+        for (; c < channels; c++) store<i16>(to + c * 2, <i16>(<i32>load<u8>(from + c) - zeroPoint));
+      }
+      to += channels * 2;
+    } else {
+      if (from == 0) {
+        memory.fill(to, <u8>zeroPoint, channels);
+      } else {
+        for (; c + 16 <= channels; c += 16) v128.store(to + c, v128.load(from + c));
+        for (; c < channels; c++) store<u8>(to + c, load<u8>(from + c));
+      }
+      to += channels;
+    }
+  }
+  v128.store(to, i8x16.splat(0), 0);
+  v128.store(to, i8x16.splat(0), 16);
+  if (!zeros) return;
+  const sum = sumRow(start, to, pairs, job.dotFlip != 0);
+  facts.centred = sum - <i32>job.K * facts.zeroPoint;
+}
+
+// ---- what becomes of their sums ----
+
+/**
+ * A row's sums over all K, to f32: partial = scaleW * (sums - zeroA * sum of w - zeroW * centred).
+ * zeroW is there for whole-K formats on bytes only: elsewhere decoding removed it.
+ */
+// @ts-ignore: decorator
+@inline
+export function scaleRow(sums: usize, facts: RowFacts, scaleW: usize, sumW: usize, zeroW: usize, partial: usize): void {
+  const zeroA = i32x4.splat(facts.zeroPoint);
+  let s0 = i32x4.sub(v128.load(sums, 0), i32x4.mul(zeroA, v128.load(sumW, 0)));
+  let s1 = i32x4.sub(v128.load(sums, 16), i32x4.mul(zeroA, v128.load(sumW, 16)));
+  if (zeroW) {
+    const centred = i32x4.splat(facts.centred);
+    s0 = i32x4.sub(s0, i32x4.mul(centred, v128.load(zeroW, 0)));
+    s1 = i32x4.sub(s1, i32x4.mul(centred, v128.load(zeroW, 16)));
+  }
+  v128.store(partial, f32x4.mul(f32x4.convert_i32x4_s(s0), v128.load(scaleW, 0)), 0);
+  v128.store(partial, f32x4.mul(f32x4.convert_i32x4_s(s1), v128.load(scaleW, 16)), 16);
+}
+
+/** to += scale * sums. */
+// @ts-ignore: decorator
+@inline
+export function scaleInto(to: usize, sums: v128, scale: v128): void {
+  v128.store(to, madd(f32x4.convert_i32x4_s(sums), scale, v128.load(to)));
+}
+
+// @ts-ignore: decorator
+@inline
+export function clear(from: usize, bytes: usize): void {
+  const zero = i32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) v128.store(from + i, zero);
+}
+
+/** A row's sums of one group: partial (+)= scaleW * (sums - zeroA * sum of w); `halves`: of its chunks, in w2. */
+// @ts-ignore: decorator
+@inline
+export function scaleGroup(sums: usize, facts: RowFacts, scaleW: usize, halves: usize, chunks: u32, partial: usize, first: bool)
+: void {
+  const zeroA = i16x8.splat(<i16>-facts.zeroPoint);
+  let s0 = v128.load(sums, 0), s1 = v128.load(sums, 16);
+  const end = halves + <usize>chunks * 16;
+  do {
+    s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load8x8_s(halves, 0), zeroA));
+    s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v128.load8x8_s(halves, 8), zeroA));
+    halves += 16;
+  } while (halves < end);
+  if (first) clear(partial, 32);
+  scaleInto(partial, s0, v128.load(scaleW, 0));
+  scaleInto(partial + 16, s1, v128.load(scaleW, 16));
+}
+
+// @ts-ignore: decorator
+@inline
+export function finishRow(job: MatmulJob, partial: usize, scale: f32, bias: usize, to: usize, cols: u32): void {
+  const s = f32x4.splat(scale), low = f32x4.splat(job.low), high = f32x4.splat(job.high);
+  const y0 = madd(v128.load(partial, 0), s, v128.load(bias, 0));
+  const y1 = madd(v128.load(partial, 16), s, v128.load(bias, 16));
+  storeRow(to, clamp(y0, low, high), clamp(y1, low, high), cols);
+}

@@ -1,0 +1,92 @@
+import type { Backend } from '../backend.js';
+import { dense } from '../formats/dense.js';
+import { linearProblem, weightFacts } from '../layers/problem.js';
+import type { Rates } from './choices.js';
+import { median } from './contest.js';
+import { select } from './select.js';
+import { openBench, openTrial } from './trial.js';
+
+/** Times a kernel is run, warm; each time as often as takes about as long as a turn. */
+const TURNS = 5;
+const WARM_TURNS = 4;
+const TURN_MS = 0.5;
+/** Products grow until one takes this long: then what a dispatch costs matters little. */
+const LONG_MS = 0.5;
+const SQUARES = [64, 128, 256, 512, 1024];
+const ROWS = [512, 1024, 2048, 4096];
+
+type Proceed = () => boolean | Promise<boolean>;
+
+/** Milliseconds of a kernel and of a run that holds only it, and what was predicted for the kernel. */
+interface Sample {
+  ms: number;
+  runMs: number;
+  predictedMs: number;
+}
+
+/**
+ * The rates of a device that its cost models start from, so that they predict what the dense kernels took: a product that
+ * computes, one row that reads weights, and one that does next to nothing.
+ * @returns undefined when `proceed` ended it
+ */
+export async function calibrate(backend: Backend, proceed: Proceed): Promise<Rates | undefined> {
+  const { device } = backend;
+  const tiny = await sample(backend, 1, 16, proceed);
+  const square = await longest(backend, SQUARES, (size) => size, proceed);
+  const row = await longest(backend, ROWS, () => 1, proceed);
+  if (!tiny || !square || !row) return undefined;
+  const rate = (old: number, { predictedMs, ms }: Sample) => {
+    const work = Math.max(ms - tiny.ms, ms / 10);
+    return (old * Math.max(predictedMs - device.dispatchMs, predictedMs / 10)) / work;
+  };
+  return {
+    macsPerNs: rate(device.macsPerNs, square),
+    bytesPerNs: rate(device.bytesPerNs, row),
+    dispatchMs: tiny.ms,
+    runMs: Math.max(tiny.runMs - tiny.ms, tiny.ms / 100),
+  };
+}
+
+async function longest(
+  backend: Backend,
+  sizes: readonly number[],
+  rows: (size: number) => number,
+  proceed: Proceed,
+): Promise<Sample | undefined> {
+  let last: Sample | undefined;
+  for (const size of sizes) {
+    last = await sample(backend, rows(size), size, proceed);
+    if (!last || last.ms >= LONG_MS) break;
+  }
+  return last;
+}
+
+/** A dense product of `M` rows with weights [size, size]. */
+async function sample(backend: Backend, M: number, size: number, proceed: Proceed): Promise<Sample | undefined> {
+  const weights = dense.pack(new Float32Array(size * size).fill(1 / size), { rows: size, cols: size });
+  const problem = linearProblem(weightFacts(weights), weights, M, {});
+  const { variant, candidates } = select(problem, [backend]);
+  const bench = openBench(backend, problem);
+  const operands = backend.pack(variant, problem, weights, undefined);
+  const trial = await openTrial(bench, variant, problem, operands);
+  try {
+    let times = 1;
+    const turns: number[] = [];
+    const runs: number[] = [];
+    for (let turn = -WARM_TURNS; turn < TURNS; turn++) {
+      if (!(await proceed())) return undefined;
+      const ms = await trial.run(times);
+      if (turn >= 0) turns.push(ms);
+      else times = Math.max(Math.ceil(TURN_MS / Math.max(ms, TURN_MS / 1000)), 1);
+      const start = performance.now();
+      await trial.run(1);
+      if (turn >= 0) runs.push(performance.now() - start);
+    }
+    const predictedMs = candidates.find(({ chosen }) => chosen)!.predictedMs - backend.device.runMs;
+    return { ms: median(turns), runMs: median(runs), predictedMs };
+  } finally {
+    trial.free();
+    operands.free();
+    bench.free();
+  }
+}

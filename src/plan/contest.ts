@@ -1,0 +1,109 @@
+/** Something that is timed against others that do the same work. */
+export interface Contender {
+  /** Does the work `times` times. @returns milliseconds of one */
+  run(times: number): Promise<number>;
+}
+
+export interface ContestOptions {
+  /** Rounds of turns at most. */
+  rounds: number;
+  /** A turn does the work as often as takes about this long. */
+  turnMs: number;
+  /** Milliseconds of work after which the contest ends with what is known. */
+  budgetMs: number;
+  /** Asked before each turn; false ends the contest without a result. */
+  proceed?: () => boolean | Promise<boolean>;
+}
+
+export interface ContestResult {
+  /** Its place in the list. */
+  winner: number;
+  /** Milliseconds of one piece of work: the median of the turns; undefined for one that had no turn in a full round. */
+  ms: (number | undefined)[];
+  /** Milliseconds spent. */
+  spentMs: number;
+}
+
+/** The incumbent stays unless another is this much faster. */
+export const MARGIN = 0.03;
+/** ... in this share of the rounds, or in its fastest turn. */
+const AGREEING = 0.75;
+/** One that takes this much longer than the leader in every round is out. */
+const CLEARLY_SLOWER = 1.2;
+/** Rounds before anybody is out, or wins. */
+const FEWEST_ROUNDS = 3;
+/** A contender is warm when a turn is no faster than this share of the turn before, or after so many turns. */
+const SETTLED = 0.9;
+const MOST_WARM_TURNS = 8;
+const FEWEST_WARM_TURNS = 3;
+
+/** The middle of the values; of an even number, the lower of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[(sorted.length - 1) >> 1];
+}
+
+/**
+ * The fastest of several contenders. They take turns, in rounds, so that a change of the machine's speed meets all of them
+ * in the same round; rounds are compared pair by pair, and clear losers leave early. Where nothing is certain, the
+ * incumbent, contender 0, wins: noise doesn't change a choice.
+ * @returns undefined when the contest was ended from outside, or when the incumbent had no full rounds
+ */
+export async function contest(
+  contenders: readonly Contender[],
+  { rounds, turnMs, budgetMs, proceed = () => true }: ContestOptions,
+): Promise<ContestResult | undefined> {
+  let spentMs = 0;
+  const times: number[] = [];
+  const turn = async (i: number): Promise<number> => {
+    const ms = await contenders[i].run(times[i]);
+    spentMs += ms * times[i];
+    return ms;
+  };
+  for (const i of contenders.keys()) {
+    times.push(1);
+    let before = Number.POSITIVE_INFINITY;
+    for (let turns = 1; turns <= MOST_WARM_TURNS; turns++) {
+      if (!(await proceed())) return undefined;
+      const ms = await turn(i);
+      times[i] = Math.max(Math.ceil(turnMs / Math.max(ms, turnMs / 1000)), 1);
+      if ((turns >= FEWEST_WARM_TURNS && ms > SETTLED * before) || spentMs > budgetMs) break;
+      before = ms;
+    }
+  }
+  const samples: number[][] = contenders.map(() => []);
+  let living = [...contenders.keys()];
+  for (let round = 0; round < rounds && living.length > 1; round++) {
+    if (round >= FEWEST_ROUNDS && spentMs > budgetMs) break;
+    // Every other round backwards: nobody always follows the same one.
+    for (const i of round % 2 ? [...living].reverse() : living) {
+      if (!(await proceed())) return undefined;
+      samples[i].push(await turn(i));
+    }
+    if (round + 1 < FEWEST_ROUNDS) continue;
+    const leader = living.reduce((a, b) => (median(samples[b]) < median(samples[a]) ? b : a));
+    living = living.filter((i) => samples[i].some((ms, turn) => ms <= CLEARLY_SLOWER * samples[leader][turn]));
+  }
+  if (living.length === 1 && samples[living[0]].length === 0) samples[living[0]].push(await turn(living[0]));
+  const ms = samples.map((turns) => (turns.length > 0 ? median(turns) : undefined));
+  let winner = 0;
+  for (const [i, turns] of samples.entries()) {
+    if (i === 0 || !isFaster(turns, samples[0])) continue;
+    if (winner === 0 || ms[i]! < ms[winner]!) winner = i;
+  }
+  return ms[0] === undefined ? undefined : { winner, ms, spentMs };
+}
+
+/**
+ * True when `a` was surely faster than `b` in the rounds that both had: in the median of the pairs, and either in most
+ * of them, however the machine's speed changed meanwhile, or in the fastest turn, since what disturbs a turn makes it
+ * longer.
+ */
+function isFaster(a: readonly number[], b: readonly number[]): boolean {
+  const rounds = Math.min(a.length, b.length);
+  if (rounds === 0) return false;
+  const ratios = Array.from({ length: rounds }, (_, round) => b[round] / a[round]);
+  const agreeing = ratios.filter((ratio) => ratio > 1 + MARGIN).length;
+  const fastest = Math.min(...b.slice(0, rounds)) / Math.min(...a.slice(0, rounds));
+  return median(ratios) > 1 + MARGIN && (agreeing >= AGREEING * rounds || fastest > 1 + MARGIN);
+}
