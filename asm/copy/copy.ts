@@ -5,6 +5,8 @@ import { storeTransposed } from '../shared/simd';
 // rows of the last dimension. Strides and offsets are in elements and may be negative, in two's complement.
 
 const OUTER: u32 = 5;
+/** Bytes up to which a loop is faster than memory.copy. */
+const SHORT: usize = 1024;
 
 @unmanaged
 class CopyJob extends Job {
@@ -22,6 +24,31 @@ function fill(to: usize, past: usize, value: f32): void {
   for (; to < past; to += 4) f32.store(to, value);
 }
 
+/** Short rows are copied here: V8 calls a function of its own for memory.copy. */
+function copyRow(to: usize, from: usize, bytes: usize): void {
+  if (bytes > SHORT) {
+    memory.copy(to, from, bytes);
+    return;
+  }
+  const past = to + bytes;
+  for (; to + 64 <= past; to += 64) {
+    const x0 = v128.load(from, 0), x1 = v128.load(from, 16), x2 = v128.load(from, 32), x3 = v128.load(from, 48);
+    v128.store(to, x0, 0);
+    v128.store(to, x1, 16);
+    v128.store(to, x2, 32);
+    v128.store(to, x3, 48);
+    from += 64;
+  }
+  for (; to + 16 <= past; to += 16) {
+    v128.store(to, v128.load(from));
+    from += 16;
+  }
+  for (; to < past; to += 4) {
+    f32.store(to, f32.load(from));
+    from += 4;
+  }
+}
+
 export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
   const cols = job.cols;
   const fromStep = <usize>job.fromStep * 4, toStep = <usize>job.toStep * 4;
@@ -36,7 +63,7 @@ export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
   while (row < end) {
     let rest = row;
     let from = job.input + <usize>job.from * 4, to = job.output + <usize>job.to * 4;
-    for (let i: i32 = OUTER - 1; i >= 0; i--) {
+    for (let i: i32 = OUTER - 1; rest > 0; i--) {
       const size = load<u32>(dims + i * 12, 0);
       const index = <usize>(rest % size) * 4;
       from += index * load<u32>(dims + i * 12, 4);
@@ -44,7 +71,7 @@ export function copy(job: CopyJob, begin: u32, end: u32, scratch: usize): void {
       rest /= size;
     }
     if (toStep == 4 && (fromStep == 4 || fromStep == 0)) {
-      if (fromStep) memory.copy(to, from, rowBytes);
+      if (fromStep) copyRow(to, from, rowBytes);
       else fill(to, to + rowBytes, f32.load(from));
       row++;
       continue;

@@ -4,6 +4,8 @@ import { predictMs, row } from '../../src/wasm/variant.js';
 
 /** Outer dimensions that the job has room for. */
 const OUTER = 5;
+/** Elements of a row that one tile does. */
+const BLOCK = 4096;
 
 const merged = (p: BinaryProblem): StridedDims => mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] });
 
@@ -18,7 +20,16 @@ const binary = (op: BinaryProblem['op']) =>
     name: `${op}_f32`,
     ops: [op],
     supports: (p) => rowOf(merged(p)).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: 'binary', tiles: (p) => product(rowOf(merged(p)).dims.slice(0, -1)) }],
+    stages: [
+      {
+        export: 'binary',
+        tiles(p) {
+          const { dims } = rowOf(merged(p));
+          return product(dims.slice(0, -1)) * Math.ceil(dims.at(-1)! / BLOCK);
+        },
+      },
+    ],
+    scratchBytes: () => 128,
     clamp: (p) => p.clamp,
     params(p) {
       const {

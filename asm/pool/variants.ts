@@ -26,6 +26,7 @@ const pool = (name: string, op: PoolProblem['op']) =>
         countIncludePad ? 1 : 0,
       ];
     },
+    scratchBytes: ({ window: w }) => w.kernelHeight * w.kernelWidth * 4,
     cost({ window: w, channels }, device) {
       const taps = w.batch * w.outHeight * w.outWidth * channels * w.kernelHeight * w.kernelWidth;
       return predictMs(device, taps * 2, 0.5, taps);
