@@ -296,7 +296,7 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
       tapsOf(p) * 16 +
       p.window.kernelHeight * columns(p) * 4 +
       (p.K + 1) * paddedN(p) * 4 +
-      (p.output.dtype === 'float32' ? 0 : (p.window.outWidth * p.channels + 48) * 4) +
+      (p.output.dtype === 'float32' ? 0 : (p.window.outWidth * (p.channels + 8) + 48) * 4) +
       reach(p) * p.window.inWidth * pixelBytes(p),
     sharedBytes: (p, device) => (scaled ? codesBytes(p, device) : 0),
     cost(p, device) {
