@@ -1,6 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import type { ElementType } from '../dtype.js';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
 import {
   type Constant,
   type Dim,
@@ -24,7 +25,6 @@ import {
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
-import { evaluateIntegers, type IntegerConstant } from './integers.js';
 import type { Made, NewNode, NodeContext } from './operators/context.js';
 import { OPERATORS } from './operators/index.js';
 import { dequantize, type QuantizedTensor, transposed } from './quantized.js';

@@ -1,9 +1,10 @@
 import type { ElementType } from '../../dtype.js';
+import type { IntegerConstant } from '../../graph/integers.js';
 import type { Constant, Dim, Node, ReshapeDim, ValueId } from '../../graph/ir.js';
-import { factorsOf, formatShape, type Shape } from '../../graph/shapes.js';
+import { keepDims, range, reshapeTo } from '../../graph/reshape.js';
+import { formatShape, type Shape } from '../../graph/shapes.js';
 import type { Attributes } from '../attributes.js';
 import type { SparseTensorProto, TensorProto } from '../generated/onnx_pb.js';
-import type { IntegerConstant } from '../integers.js';
 import type { QuantizedTensor } from '../quantized.js';
 import { type CodeTensor, type OnnxTensor, Unsupported } from '../tensor.js';
 
@@ -93,36 +94,7 @@ export function axesOf(c: NodeContext, rank: number, opset: number): number[] | 
   return axes && normalizeAxes(c, axes, rank);
 }
 
-export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-
-/** Dimensions of a shape as those of a reshape of a tensor that has them. */
-export function keepDims(shape: Shape, axes: readonly number[] = range(shape.length)): ReshapeDim[] {
-  return axes.map((axis) => (typeof shape[axis] === 'number' ? shape[axis] : { axes: [axis] }));
-}
-
-/**
- * Sizes as dimensions of a reshape: open ones are found among the dimensions of the input, as products of those, or by
- * their name.
- */
-export function reshapeTo(dims: readonly Dim[], input: Shape): ReshapeDim[] {
-  return dims.map((dim): ReshapeDim => {
-    if (typeof dim === 'number') return dim;
-    const whole = input.indexOf(dim);
-    if (whole >= 0) return { axes: [whole] };
-    const axes: number[] = [];
-    let times = 1;
-    for (const factor of factorsOf(dim)) {
-      if (typeof factor === 'number') {
-        times *= factor;
-        continue;
-      }
-      const axis = input.findIndex((candidate, i) => candidate === factor && !axes.includes(i));
-      if (axis < 0) return { name: dim };
-      axes.push(axis);
-    }
-    return { axes, times };
-  });
-}
+export { keepDims, range, reshapeTo };
 
 export function reshape(c: NodeContext, input: ValueId, target: readonly ReshapeDim[]): ValueId {
   return c.emit({ op: 'reshape', inputs: [input], target });

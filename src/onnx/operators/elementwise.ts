@@ -1,7 +1,7 @@
+import type { IntegerConstant } from '../../graph/integers.js';
 import { type Clamp, NO_CLAMP, type ValueId } from '../../graph/ir.js';
 import type { BinaryOperator, UnaryFunction } from '../../plan/problem.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
-import type { IntegerConstant } from '../integers.js';
 import { Unsupported } from '../tensor.js';
 import { keepDims, type NodeContext, type Operator, reshape } from './context.js';
 

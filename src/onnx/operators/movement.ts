@@ -1,6 +1,6 @@
+import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, PadNode, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { formatShape, multiplyDims } from '../../graph/shapes.js';
-import type { IntegerConstant } from '../integers.js';
 import { type OnnxTensor, Unsupported } from '../tensor.js';
 import {
   axesOf,
