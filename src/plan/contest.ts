@@ -30,8 +30,9 @@ export const MARGIN = 0.03;
 const AGREEING = 0.75;
 /** One that takes this much longer than the leader in every round is out. */
 const CLEARLY_SLOWER = 1.2;
-/** Rounds before anybody is out, or wins. */
+/** Rounds before anybody is out, and what may be spent on them, in budgets. */
 const FEWEST_ROUNDS = 3;
+const OVERDRAFT = 2;
 /** A contender is warm when a turn is no faster than this share of the turn before, or after so many turns. */
 const SETTLED = 0.9;
 const MOST_WARM_TURNS = 8;
@@ -47,7 +48,7 @@ export function median(values: readonly number[]): number {
  * The fastest of several contenders. They take turns, in rounds, so that a change of the machine's speed meets all of them
  * in the same round; rounds are compared pair by pair, and clear losers leave early. Where nothing is certain, the
  * incumbent, contender 0, wins: noise doesn't change a choice.
- * @returns undefined when the contest was ended from outside, or when the incumbent had no full rounds
+ * @returns undefined when the contest was ended from outside, or when the budget did not last for a round
  */
 export async function contest(
   contenders: readonly Contender[],
@@ -67,14 +68,17 @@ export async function contest(
       if (!(await proceed())) return undefined;
       const ms = await turn(i);
       times[i] = Math.max(Math.ceil(turnMs / Math.max(ms, turnMs / 1000)), 1);
-      if ((turns >= FEWEST_WARM_TURNS && ms > SETTLED * before) || spentMs > budgetMs) break;
+      if (turns >= FEWEST_WARM_TURNS && ms > SETTLED * before) break;
       before = ms;
+      // Too slow to be compared for what may be spent.
+      if (spentMs > budgetMs) return undefined;
     }
   }
   const samples: number[][] = contenders.map(() => []);
   let living = [...contenders.keys()];
   for (let round = 0; round < rounds && living.length > 1; round++) {
     if (round >= FEWEST_ROUNDS && spentMs > budgetMs) break;
+    if (spentMs > OVERDRAFT * budgetMs) break;
     // Every other round backwards: nobody always follows the same one.
     for (const i of round % 2 ? [...living].reverse() : living) {
       if (!(await proceed())) return undefined;

@@ -186,7 +186,7 @@ export class Tuner {
     const { candidates } = select(problem, [backend], { forms, measured });
     const thoroughness = THOROUGHNESS[effort];
     const rivals = shortlist(candidates, thoroughness);
-    const ring = await openRing(job, rivals);
+    const ring = await openRing(job, rivals, start + budgetMs);
     try {
       const clock = backend.device.backend === 'wasm' || backend.device.features.has('timestamp-query');
       const result = await contest(ring.trials, {
@@ -271,8 +271,12 @@ interface Ring {
   free(): void;
 }
 
-/** The rivals that run and give the same answer as the first. */
-async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: readonly Candidate[]): Promise<Ring> {
+/** The rivals that run and give the same answer as the first, as far as the time lasts. */
+async function openRing(
+  { backend, problem, forms, bias }: TuneJob,
+  rivals: readonly Candidate[],
+  deadline: number,
+): Promise<Ring> {
   const bench = openBench(backend, problem);
   const packed = new Map<string, Operands>();
   const trials: Trial[] = [];
@@ -284,6 +288,7 @@ async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: read
   };
   let expected: ArrayLike<number> | undefined;
   for (const { variant: name } of rivals) {
+    if (trials.length > 0 && performance.now() > deadline) break;
     try {
       const { variant, problem: asked } = select(problem, [backend], { force: name, forms });
       const layout = backend.layoutOf(variant, asked);
