@@ -1,4 +1,5 @@
 import { MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { floatOfHalf } from '../formats/half.js';
 import {
   type SparseTensorProto,
   type TensorProto,
@@ -74,18 +75,9 @@ function listOf(tensor: TensorProto): ArrayLike<number | bigint> {
   }
 }
 
-/** A number of 16 bits, 5 of them exponent, by its bits. */
-function fromF16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
-}
-
 /** Elements of the types of floats as f32; those of 16 bits come as their bits. */
 function toFloats(type: TensorProto_DataType, elements: ArrayLike<number>): Float32Array {
-  if (type === FLOAT16) return Float32Array.from(elements, fromF16);
+  if (type === FLOAT16) return Float32Array.from(elements, floatOfHalf);
   if (type !== BFLOAT16) return Float32Array.from(elements);
   return new Float32Array(Uint32Array.from(elements, (bits) => bits << 16).buffer);
 }
