@@ -245,7 +245,7 @@ export interface DepthwiseFormat {
   format: FormatName;
   /** The row is `<name>_depthwise_4x8`. */
   name: string;
-  export: 'dense_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
+  export: 'dense_depthwise' | 'f16_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
   layout: WasmLayout<never>;
   supports?: (p: MatmulProblem) => true | string;
   /** Bits of a code; absent: weights are f32. */

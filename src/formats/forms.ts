@@ -3,7 +3,8 @@
 import type { WeightFacts } from '../plan/problem.js';
 import type { BlockShape } from './bcsr.js';
 import type { Weights } from './format.js';
-import { bcsr, csr, csrInt8, dense, formatOf, int8, nm } from './index.js';
+import { isHalf } from './half.js';
+import { bcsr, csr, csrInt8, dense, f16, formatOf, int8, nm } from './index.js';
 import { indexType, type Pattern } from './pattern.js';
 import { ofRow } from './scales.js';
 
@@ -31,7 +32,7 @@ const BLOCKS: readonly BlockShape[] = [
 ];
 
 /** f32 numbers multiplied by f32 activations: whatever the format, the same products. */
-const FLOATS: ReadonlySet<string> = new Set(['dense', 'csr', 'bcsr', 'nm', 'csrCodebook']);
+const FLOATS: ReadonlySet<string> = new Set(['dense', 'f16', 'csr', 'bcsr', 'nm', 'csrCodebook']);
 
 const known = new WeakMap<Weights, readonly Form[]>();
 
@@ -63,6 +64,9 @@ function floatForms(weights: Weights, own: WeightFacts): Form[] {
     if (facts.format !== own.format || facts.block?.join() !== own.block?.join()) forms.push({ facts, make });
   };
   add({ format: 'dense', nnz: rows * cols, bytes: 4 * rows * cols }, () => dense.pack(values(), { rows, cols }));
+  if (own.format !== 'f16' && values().every(isHalf)) {
+    add({ format: 'f16', nnz: rows * cols, bytes: 2 * rows * cols }, () => f16.pack(values(), { rows, cols }));
+  }
   const pattern = patternOf(weights);
   if (!pattern) return forms;
   const nnz = pattern.indices.length;
