@@ -443,7 +443,9 @@ class Importer {
     if (unknown.length > 0) throw new Unsupported(`attribute ${unknown.join(', ').slice(0, 200)}`);
     const inputCount = proto.input.findLastIndex((name) => name !== '') + 1;
     const [least, most] = operator.inputs;
-    if (inputCount < least || inputCount > most || proto.input.slice(0, least).includes('')) {
+    const { optional = [] } = operator;
+    const missing = proto.input.slice(0, least).some((name, i) => name === '' && !optional.includes(i));
+    if (inputCount < least || inputCount > most || missing) {
       badModel(
         place,
         `${least === most ? least : `${least} to ${most}`} inputs`,
