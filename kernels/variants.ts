@@ -2,6 +2,7 @@ import type { WebgpuVariant } from '../src/webgpu/variant.js';
 import { activation } from './activation/variants.js';
 import { batchMatmul } from './batch_matmul/variants.js';
 import { codebook } from './codebook/variants.js';
+import { codes } from './codes/variants.js';
 import { copy } from './copy/variants.js';
 import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
@@ -29,6 +30,7 @@ export const webgpuVariants = [
   ...elementwise,
   ...softmax,
   ...copy,
+  ...codes,
   ...gather,
   ...resample,
   ...reduce,
