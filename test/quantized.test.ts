@@ -1,5 +1,6 @@
 // Quantised graphs: the passes one by one, models that take and give codes, and what is refused. What whole models give
 // is compared with onnxruntime-web in quantized.node.test.ts.
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -15,11 +16,13 @@ import { foldDequantize, fuseQuantizedFunctions } from '../src/graph/passes/quan
 import { fuseQuantizedLayers } from '../src/graph/passes/quantized-layers.js';
 import { moveCodes } from '../src/graph/passes/quantized-moves.js';
 import { removeDead } from '../src/graph/passes/rewrite.js';
+import { type ModelProto, ModelProtoSchema } from '../src/onnx/generated/onnx_pb.js';
 import { loadOnnx, readOnnx } from '../src/onnx/index.js';
 import { createWasmBackend } from '../src/wasm/index.js';
 import { codes } from './support/code-cases.js';
+import { apply, damage, loadsOrRefuses } from './support/damage.js';
 import { interpret } from './support/interpret.js';
-import { type AttributeValue, FLOAT, INT8, INT32, OnnxWriter, UINT8 } from './support/onnx-writer.js';
+import { type AttributeValue, FLOAT, INT4, INT8, INT32, OnnxWriter, UINT8 } from './support/onnx-writer.js';
 import { createRandom, normals } from './support/random.js';
 import { ReferenceBackend } from './support/reference-backend.js';
 
@@ -388,6 +391,97 @@ models('contradictions are bad models, with their place', async () => {
       .node('com.microsoft.MatMulNBits', ['f', 'q', 's'], ['y'], { K: 32, N: 1, bits: 4, block_size: 32 }),
   );
   await refused('bad-model', /B: expected 16 bytes, got 8/, few);
+});
+
+models('sparse constants are csr weights', async () => {
+  const writer = new OnnxWriter(13).input('x', ['N', 80]);
+  const indices = Array.from({ length: 40 }, (_, i) => 7 * i);
+  const values = Array.from({ length: 40 }, (_, i) => 1 + i);
+  writer.sparse('w', [4, 80], indices, values).node('Gemm', ['x', 'w'], ['y'], { transB: 1 }).output('y');
+  const model = await loadOnnx({ backends: [new ReferenceBackend()] }, writer.bytes());
+  assert.is(model.explain()[0].format, 'csr');
+  const { y } = await model.run({ x: new Float32Array(80).fill(1) });
+  const sums = [0, 0, 0, 0];
+  for (const [i, at] of indices.entries()) sums[Math.floor(at / 80)] += values[i];
+  assert.equal(Array.from(y.data), sums);
+  model.free();
+});
+
+/** Every kind of quantised operator, small. */
+function everything(): Uint8Array<ArrayBuffer> {
+  const writer = codesModel().input('f', ['N', 32]);
+  const q = ['s', 'z'];
+  writer.node('com.microsoft.QLinearAdd', ['y', ...q, 'y', ...q, ...q], ['a']);
+  writer.node('com.microsoft.QLinearSigmoid', ['a', ...q, ...q], ['gate']);
+  writer.node('com.microsoft.QLinearConcat', [...q, 'a', ...q, 'gate', 'ws', 'z'], ['c2'], { axis: 1 });
+  writer.node('com.microsoft.QLinearGlobalAveragePool', ['c2', ...q, ...q], ['p'], { channels_last: 0 });
+  writer.node('Flatten', ['p'], ['flat']).codes('g', [6, 5], new Int8Array(30).fill(3), INT8);
+  writer.node('com.microsoft.QGemm', ['flat', ...q, 'g', 'ws', 'wz', '', ...q], ['gemm'], { transB: 0 });
+  writer.node('ConvInteger', ['x', 'w', 'z', 'wz'], ['sums'], { pads: [1, 1, 1, 1] });
+  writer.node('DequantizeLinear', ['gemm', ...q], ['real']).node('QuantizeLinear', ['f', ...q], ['fq']);
+  writer.node('DequantizeLinear', ['fq', ...q], ['fr']);
+  writer.codes('m', [32, 4], new Int8Array(128).fill(-5), INT4).floats('ms', [2, 4], new Float32Array(8).fill(0.1));
+  writer
+    .node('DequantizeLinear', ['m', 'ms'], ['mr'], { axis: 0, block_size: 16 })
+    .node('MatMul', ['fr', 'mr'], ['mm']);
+  writer.codes('n', [3, 1, 16], new Uint8Array(48).fill(0x5a), UINT8).floats('ns', [3], [1, 2, 3]);
+  const nbits = { K: 32, N: 3, bits: 4, block_size: 32 };
+  writer.node('com.microsoft.MatMulNBits', ['f', 'n', 'ns'], ['nb'], nbits);
+  writer
+    .node('DynamicQuantizeLinear', ['f'], ['dy', 'ds', 'dz'])
+    .codes('d', [32, 2], new Uint8Array(64).fill(9), UINT8);
+  writer.node('MatMulInteger', ['dy', 'd', 'dz', 'z'], ['di']).node('Cast', ['di'], ['df'], { to: 1 });
+  writer.node('Mul', ['ds', 'ws'], ['dw']).node('Mul', ['df', 'dw'], ['dr']);
+  return writer.output('real', 'sums', 'mm', 'nb', 'dr').bytes();
+}
+
+models('damaged bytes of a quantised model are refused or loaded, soon', async () => {
+  const bytes = everything();
+  readOnnx(bytes);
+  assert.ok(await loadsOrRefuses(bytes));
+  let refusals = 0;
+  const property = fc.asyncProperty(damage, async (changes) => {
+    if (!(await loadsOrRefuses(apply(bytes, changes)))) refusals++;
+  });
+  await fc.assert(property, { seed: 21, numRuns: 1200 });
+  assert.ok(refusals > 300, `${refusals} refused`);
+});
+
+/** One thing of a model changed: a number of a node, the shape, type or bytes of a constant, or what a node reads. */
+function mutate(proto: ModelProto, what: string, which: number, value: bigint): void {
+  const { node, initializer } = proto.graph!;
+  const pick = <T>(list: readonly T[]): T => list[which % list.length];
+  const target = pick(node);
+  const tensor = pick(initializer);
+  if (what === 'attribute') {
+    const attribute = pick(node.flatMap((each) => each.attribute));
+    if (attribute.ints.length > 0) attribute.ints[which % attribute.ints.length] = value;
+    else attribute.i = value;
+  } else if (what === 'dims') tensor.dims = pick([[], [value], [...tensor.dims, 1n], tensor.dims.map(() => value)]);
+  else if (what === 'type') tensor.dataType = Number(value % 28n);
+  else if (what === 'bytes') tensor.rawData = tensor.rawData.map((byte) => Number(BigInt(byte) ^ (value & 255n)));
+  else if (what === 'input') target.input[which % target.input.length] = pick(node.flatMap((each) => each.input));
+  else target.opType = pick(node).opType;
+}
+
+models('mutated quantised models are refused or loaded, soon', async () => {
+  const bytes = everything();
+  const mutation = fc.record({
+    what: fc.constantFrom('attribute', 'dims', 'type', 'bytes', 'input', 'op'),
+    which: fc.nat(1000),
+    value: fc.oneof(
+      fc.constantFrom(0n, 1n, 2n, 3n, 4n, 8n, 21n, 22n, 2n ** 31n, 2n ** 62n),
+      fc.bigInt({ min: 0n, max: 300n }),
+    ),
+  });
+  let refusals = 0;
+  const property = fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 3 }), async (mutations) => {
+    const proto = fromBinary(ModelProtoSchema, bytes);
+    for (const { what, which, value } of mutations) mutate(proto, what, which, value);
+    if (!(await loadsOrRefuses(toBinary(ModelProtoSchema, proto)))) refusals++;
+  });
+  await fc.assert(property, { seed: 23, numRuns: 1500 });
+  assert.ok(refusals > 500 && refusals < 1490, `${refusals} refused`);
 });
 
 models.run();
