@@ -129,12 +129,18 @@ function checkPacked(node: LayerNode, spec: WeightsSpec): Node {
       got: `${JSON.stringify(node.name)}, which it has as ${node.weights.format}`,
     });
   }
-  validate(node.weights, `${place}: weights`);
-  const [min, max] = node.clamp;
-  const relu = min === 0 && max === Number.POSITIVE_INFINITY;
-  const activation = relu ? 'relu' : isClamped(node.clamp) ? { min, max } : 'none';
-  requireDtypes(node.weights, { ...layerOptions(node), activation }, place);
-  return node;
+  try {
+    validate(node.weights, `${place}: weights`);
+    const [min, max] = node.clamp;
+    const relu = min === 0 && max === Number.POSITIVE_INFINITY;
+    const activation = relu ? 'relu' : isClamped(node.clamp) ? { min, max } : 'none';
+    requireDtypes(node.weights, { ...layerOptions(node), activation }, place);
+    return node;
+  } catch (error) {
+    if (!(error instanceof ThinferError)) throw error;
+    const { expected, got, hint } = error;
+    throw new ThinferError({ code: 'bad-weights', place: error.place, expected, got, hint, cause: error });
+  }
 }
 
 /**
