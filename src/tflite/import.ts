@@ -1,6 +1,7 @@
 import { describe, ThinferError } from '../errors.js';
 import type { IntegerConstant } from '../graph/integers.js';
 import type { Constant, Graph, ValueId } from '../graph/ir.js';
+import { sameCodes } from '../graph/lookup.js';
 import type { Quantization } from '../plan/problem.js';
 import { product } from '../plan/strides.js';
 import { Builder } from './builder.js';
@@ -37,9 +38,6 @@ function codesOf(tensor: TfliteTensor): Quantization | undefined {
   }
   return { dtype, scale: scale[0], zeroPoint: zero };
 }
-
-const same = (a: Quantization, b: Quantization): boolean =>
-  a.dtype === b.dtype && a.scale === b.scale && a.zeroPoint === b.zeroPoint;
 
 class Importer {
   readonly #file: TfliteFile;
@@ -160,7 +158,7 @@ class Importer {
       .filter(isQuantized)
       .map(codesOf);
     const outputsAre = outputs.every((index) => isQuantized(tensors[index]));
-    return outputsAre && codes.every((other) => same(other!, codes[0]!));
+    return outputsAre && codes.every((other) => sameCodes(other!, codes[0]!));
   }
 
   /** An output as the file says: codes of what was made where it has a quantisation. */

@@ -101,10 +101,12 @@ const VERSIONS: Partial<Record<BuiltinOperator, number>> = {
 /** Writes a TensorFlow Lite model, operator by operator. Nothing is checked: tests write wrong models too. */
 export class TfliteWriter {
   readonly #tensors: (WrittenTensor & { name: string })[] = [];
+  readonly #indices = new Map<string, number>();
   readonly #operations: Operation[] = [];
   readonly #inputs: number[] = [];
   readonly #outputs: number[] = [];
   tensor(name: string, tensor: WrittenTensor): this {
+    this.#indices.set(name, this.#tensors.length);
     this.#tensors.push({ name, ...tensor });
     return this;
   }
@@ -142,8 +144,8 @@ export class TfliteWriter {
   }
 
   #indexOf(name: string): number {
-    const index = this.#tensors.findIndex((tensor) => tensor.name === name);
-    if (index < 0) throw new Error(`no tensor ${name}`);
+    const index = this.#indices.get(name);
+    if (index === undefined) throw new Error(`no tensor ${name}`);
     return index;
   }
 

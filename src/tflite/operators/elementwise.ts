@@ -1,6 +1,8 @@
-import { codeRange, quantizeLinear, roundHalfEven } from '../../formats/activations.js';
+import { codeRange, roundHalfEven } from '../../formats/activations.js';
+import { fixedFactor, fixedSum } from '../../formats/fixed.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Clamp, ValueId } from '../../graph/ir.js';
+import { tableOf } from '../../graph/lookup.js';
 import { keepDims } from '../../graph/reshape.js';
 import { UNARY_FUNCTIONS } from '../../plan/functions.js';
 import type { BinaryOperator, CodeBinaryOperator, Quantization, UnaryFunction } from '../../plan/problem.js';
@@ -32,10 +34,7 @@ import {
 
 const { POSITIVE_INFINITY } = Number;
 
-/** The real number that a code stands for. */
-const realOf = (code: number, { scale, zeroPoint }: Quantization): number => scale * (code - zeroPoint);
-
-/** Codes of f of what codes stand for: a table of all of them. */
+/** Codes of f of what codes stand for, by a table. */
 export function lookup(
   c: OperatorContext,
   input: ValueId,
@@ -43,9 +42,10 @@ export function lookup(
   to: Quantization,
   f: (x: number) => number,
 ): ValueId {
-  return lookupCodes(c, input, from, to, (code) => quantizeLinear(Math.fround(f(realOf(code, from))), to));
+  return c.emit({ op: 'lookup', inputs: [input], from: from.dtype, to: to.dtype, table: tableOf(from, to, f) });
 }
 
+/** Codes of an input of codes, given by a function of codes. */
 function lookupCodes(
   c: OperatorContext,
   input: ValueId,
@@ -138,6 +138,8 @@ function arithmetic(
         const [a, b, quantization] = [c.tensor(0), c.tensor(1), c.output()].map((tensor) => c.codesOf(tensor));
         const clamp = fusedClamp(fused(c));
         if (!a || !b || !quantization) return undefined;
+        const fits = ofCodes === 'fixedMul' ? fixedFactor(a, b, quantization) : fixedSum(a, b, quantization, 1);
+        if (!fits) return undefined;
         return c.emit({ op: ofCodes, inputs: [c.value(0), c.value(1)], a, b, quantization, clamp });
       },
     }),
@@ -228,7 +230,7 @@ const keepsSize = { inputs: [1, 1] as const, moves: true };
 
 export const elementwise: Readonly<Record<string, Operator>> = {
   ABS: applies('abs'),
-  ADD: arithmetic('add', BuiltinOptions.AddOptions, AddOptions, 'qAdd'),
+  ADD: arithmetic('add', BuiltinOptions.AddOptions, AddOptions, 'fixedAdd'),
   ADD_N: { inputs: [1, 1 << 16], read: readAddN },
   CAST: { inputs: [1, 1], read: readCast },
   CEIL: applies('ceil'),
@@ -269,7 +271,7 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   LOGISTIC: applies('sigmoid'),
   MAXIMUM: combines('max'),
   MINIMUM: combines('min'),
-  MUL: arithmetic('mul', BuiltinOptions.MulOptions, MulOptions, 'qMul'),
+  MUL: arithmetic('mul', BuiltinOptions.MulOptions, MulOptions, 'fixedMul'),
   NEG: simple(
     (c, x) => binary(c, 'sub', { number: 0 }, x),
     (x) => -x,
@@ -300,6 +302,6 @@ export const elementwise: Readonly<Record<string, Operator>> = {
       return binary(c, 'mul', difference, difference);
     },
   },
-  SUB: arithmetic('sub', BuiltinOptions.SubOptions, SubOptions),
+  SUB: arithmetic('sub', BuiltinOptions.SubOptions, SubOptions, 'fixedSub'),
   TANH: applies('tanh'),
 };

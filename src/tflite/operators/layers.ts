@@ -1,7 +1,8 @@
 import { codeBytes, writeCode } from '../../formats/bits.js';
 import type { Bias, Weights } from '../../formats/format.js';
 import { indexType } from '../../formats/pattern.js';
-import type { Conv2dNode, ValueId } from '../../graph/ir.js';
+import { type Conv2dNode, isClamped, type ValueId } from '../../graph/ir.js';
+import { sameCodes } from '../../graph/lookup.js';
 import { formatShape } from '../../graph/shapes.js';
 import type { WindowOptions } from '../../layers/geometry.js';
 import { product } from '../../plan/strides.js';
@@ -25,7 +26,6 @@ import { alongDimension, isQuantized, storedElements } from '../tensor.js';
 import {
   activate,
   binary,
-  clampTo,
   fusedClamp,
   type Operator,
   type OperatorContext,
@@ -306,37 +306,33 @@ const MAX_POOL_2D: Operator = {
     if (!from || !to) return undefined;
     const { pooled, fused } = readPool(c, 'maxPool2d', c.value(0));
     const clamp = fusedClamp(fused);
-    const isSame = from.dtype === to.dtype && from.scale === to.scale && from.zeroPoint === to.zeroPoint;
-    if (isSame && clamp.every((bound) => !Number.isFinite(bound))) return pooled;
+    if (sameCodes(from, to) && !isClamped(clamp)) return pooled;
     return lookup(c, pooled, from, to, (x) => Math.min(Math.max(x, clamp[0]), clamp[1]));
   },
 };
 
+/** Windows of codes up to this: of larger ones, f32 does not tell a half from its neighbours. */
+const MOST_AVERAGED = 1 << 12;
+
 /**
- * The average of codes, rounded half away from zero as the reference kernel divides integers
- * (tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h): as f32, and a little farther from zero, so that rounding
- * half to even never meets a half. Averages of n codes are 1 / n apart, and this moves them by a quarter of that at most.
+ * The average of codes, zero points and all, rounded half away from zero as the reference kernel divides integers
+ * (tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h). The result is made a little larger, so that rounding half
+ * to even never meets a half: averages of n codes are 1 / n apart, and this moves them by a quarter of that at most.
  */
 function averageCodes(c: OperatorContext): ValueId | undefined {
   const [from, to] = [c.codesOf(c.tensor(0)), c.codesOf(c.output())];
-  if (!from || !to || from.dtype !== to.dtype || from.scale !== to.scale || from.zeroPoint !== to.zeroPoint)
-    return undefined;
+  if (!from || !to || !sameCodes(from, to)) return undefined;
   const { window, fused } = poolOptions(c);
   const clamp = fusedClamp(fused);
   const count = product(window.kernel);
   if (count > MOST_AVERAGED) return undefined;
-  const numbers = c.emit({ op: 'dequantize', inputs: [c.value(0)], scale: 1, zeroPoint: 0 });
-  const { pooled } = readPool(c, 'averagePool2d', numbers);
-  const bounds = clamp.map((bound) => bound / to.scale + to.zeroPoint) as [number, number];
-  const limited = bounds.some(Number.isFinite)
-    ? clampTo(c, pooled, [Math.round(bounds[0]), Math.round(bounds[1])])
-    : pooled;
-  const scale = Math.fround(1 / (1 + 1 / (512 * count)));
-  return c.emit({ op: 'quantize', inputs: [limited], quantization: { dtype: to.dtype, scale, zeroPoint: 0 } });
+  const { dtype } = to;
+  const input = { dtype, scale: 1, zeroPoint: 0 };
+  const output = { ...input, scale: Math.fround(1 / (1 + 1 / (512 * count))) };
+  const node = { op: 'averagePool2d', layout: 'NHWC', window, countIncludePad: false } as const;
+  const pooled = c.emit({ ...node, inputs: [c.value(0)], codes: { input, output } });
+  return isClamped(clamp) ? lookup(c, pooled, to, to, (x) => Math.min(Math.max(x, clamp[0]), clamp[1])) : pooled;
 }
-
-/** Windows of codes up to this: for larger ones, f32 would not tell a half from its neighbours. */
-const MOST_AVERAGED = 1 << 13;
 
 const AVERAGE_POOL_2D: Operator = {
   inputs: [1, 1],
