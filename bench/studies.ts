@@ -10,7 +10,7 @@ import { densitiesOf, recipesFor } from './recipes.js';
 import { slug, writeResults } from './results.js';
 import { type Measure, machineOf, printConditions, runThreads, threadText } from './session.js';
 import { expandShapes, parseShape, SHAPES, weightShape } from './shapes.js';
-import { costReport, crossoverChart, crossoverReport, guaranteeReport } from './study-reports.js';
+import { costReport, crossoverChart, crossoverReport, guaranteeReport, type Report } from './study-reports.js';
 import type { CostTimings, CrossoverTimings, GuaranteeTimings, PageOptions, StudyKind, StudyTimings } from './types.js';
 
 export interface StudyOptions {
@@ -136,12 +136,19 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
     printConditions(outcome, cpu);
     const report = reportOf(kind, timings);
     console.log(`\n${pc.bold(`${timings.length} points, ${threadText(facts.threads)}`)}\n${report.text}`);
-    return { threads: facts.threads, summary: report.summary, points: timings, notes };
+    return { threads: facts.threads, report, points: timings, notes };
   });
   const file = options.json ?? STUDIES[kind].file(options);
   if (!file) return;
-  writeResults(file, { machine: machineOf(outcomes, cpu, rounds), seed: options.seed, studies });
+  const results = studies.map(({ report: { summary }, ...rest }) => ({ summary, ...rest }));
+  writeResults(file, { machine: machineOf(outcomes, cpu, rounds), seed: options.seed, studies: results });
   console.log(`results in ${relative(process.cwd(), file)}`);
+  // Only what a whole study says goes where people read it.
+  if (file === STUDIES[kind].file(options)) {
+    const [{ facts, browserVersion }] = outcomes;
+    const from = `${cpu}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}`;
+    fillDocs(STUDIES[kind].option, `${from}:\n\n${studies[0].report.markdown}`);
+  }
   if (kind !== 'crossover') return;
   const plot = file.replace(/(data[/\\])?([^/\\]+)\.json$/, '$2.svg');
   const open = await openPage(executable, scripts, { ...page, threads: 1 }, () => {});
@@ -153,7 +160,17 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
   console.log(`plot in ${relative(process.cwd(), plot)}`);
 }
 
-function reportOf(kind: StudyKind, timings: StudyTimings[]): { text: string; summary: object } {
+/** Puts figures between the marks of a study in docs/scheduler.md. */
+function fillDocs(name: string, text: string): void {
+  const file = join(root, 'docs/scheduler.md');
+  const [begin, end] = [`<!-- ${name}: begin -->`, `<!-- ${name}: end -->`];
+  const [before, rest] = readFileSync(file, 'utf8').split(begin);
+  const after = rest?.split(end)[1];
+  if (after === undefined) throw new Error(`${file} has no lines ${begin} and ${end}`);
+  writeFileSync(file, `${before}${begin}\n${text}\n${end}${after}`);
+}
+
+function reportOf(kind: StudyKind, timings: StudyTimings[]): Report {
   switch (kind) {
     case 'cost':
       return costReport(timings as CostTimings[]);

@@ -6,10 +6,15 @@ import { least } from './rivals.js';
 import { percent, tableOf } from './rows.js';
 import type { Chart, CostTimings, CrossoverTimings, GuaranteeTimings, RivalTime } from './types.js';
 
-interface Report {
+export interface Report {
   text: string;
+  /** A short table for docs/scheduler.md. */
+  markdown: string;
   summary: object;
 }
+
+const markdownOf = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 /** A predicted best that takes this many times the measured best's time is a miss. */
 const MISSED = 1.1;
@@ -95,8 +100,26 @@ export function costReport(timings: readonly CostTimings[]): Report {
   const byRow = rowTable(timings);
   const [rates] = timings.map((one) => one.rates);
   const calibration = `calibrated: ${rates.macsPerNs.toFixed(1)} multiply-adds and ${rates.bytesPerNs.toFixed(1)} bytes a ns, ${us(rates.dispatchMs)} us a dispatch`;
+  const { median, least, most } = figures(judged).predictedOverMeasured;
+  const markdown = markdownOf(
+    [
+      'points',
+      'predicted best within 10 % of the best in its format',
+      '... of all forms',
+      'predicted / measured: median, least, most',
+    ],
+    [
+      [
+        String(judged.length),
+        percent(hits(judged, 'format') / judged.length),
+        percent(hits(judged, 'all') / judged.length),
+        [median, least, most].map(times).join(', '),
+      ],
+    ],
+  );
   return {
     text: [calibration, table, byRow, pc.bold('misses'), ...list, ...more].join('\n'),
+    markdown,
     summary: { rates, all: figures(judged), byWeights: mapValues(groupBy(judged, recipeOf), figures), misses },
   };
 }
@@ -176,7 +199,24 @@ export function guaranteeReport(timings: readonly GuaranteeTimings[]): Report {
       ({ point, overOracle, tuned, oracle }) =>
         `  ${times(overOracle)}  ${point}: ${tuned.variant}, fastest ${oracle.variant}, predicted ${times(oracle.predictedMs / tuned.predictedMs)} of it`,
     );
+  const markdown = markdownOf(
+    [
+      'layers of',
+      'points',
+      'slower than own dense f32',
+      '... dense int8',
+      'over the oracle: median, 90 %, most',
+      'tuning, median ms',
+    ],
+    [...groupBy(timings, ({ arithmetic }) => CLASSES[arithmetic])].map(([name, list]) => {
+      const { points, slowerThanDense, slowerThanInt8, overOracle, tuneMs } = figures(list);
+      const over = [overOracle.median, overOracle.p90, overOracle.most].map(times).join(', ');
+      const int8 = list.some(({ overInt8 }) => overInt8 !== null) ? String(slowerThanInt8) : '-';
+      return [name, String(points), String(slowerThanDense), int8, over, tuneMs.median.toFixed(0)];
+    }),
+  );
   return {
+    markdown,
     text: [table, promise, ...described, pc.bold('over 10 % behind the oracle'), ...left].join('\n'),
     summary: {
       all: figures(timings),
@@ -225,12 +265,13 @@ export function crossoverReport(timings: readonly CrossoverTimings[]): Report {
   const curves = curvesOf(timings);
   const series = Object.keys(timings[0].best).filter((name) => name !== 'dense' && name !== 'int8');
   const columns = series.flatMap((name) => ['dense', 'int8'].map((other) => [name, other] as const));
-  const table = tableOf(['shape', ...columns.map(([name, other]) => `${name} < ${other}`)], 1);
+  const head = ['shape', ...columns.map(([name, other]) => `${name} < ${other}`)];
+  const lines: string[][] = [];
   const summary: Record<string, Record<string, number>> = {};
   for (const [shape, curve] of curves) {
     const found = columns.map(([name, other]) => crossing(curve, name, other));
     const last = curve.at(-1)!.density;
-    table.push([
+    lines.push([
       shape,
       ...found.map((density) =>
         density === 0 ? 'never' : density === last ? `to ${percent(last)}` : percent(density),
@@ -238,7 +279,9 @@ export function crossoverReport(timings: readonly CrossoverTimings[]): Report {
     ]);
     summary[shape] = Object.fromEntries(columns.map(([name, other], i) => [`${name} ${other}`, found[i]]));
   }
-  return { text: table.toString(), summary };
+  const table = tableOf(head, 1);
+  table.push(...lines);
+  return { text: table.toString(), markdown: markdownOf(head, lines), summary };
 }
 
 export function crossoverChart(timings: readonly CrossoverTimings[]): Chart {
