@@ -88,6 +88,25 @@ contests('an incumbent that is as fast as others stays, whatever the noise', asy
   }
 });
 
+contests('one that is 10 % faster wins, however often turns are disturbed', async () => {
+  let wins = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = createRandom(seed);
+    const disturbed = (ms: number) => () =>
+      ms * (1 + 0.01 * random.normal() + (random.next() < 0.5 ? random.next() : 0));
+    const result = await contest(simulated([disturbed(1.1), disturbed(1)]), options);
+    if (result?.winner === 1) wins++;
+  }
+  assert.ok(wins >= 180, `${wins} of 200 contests`);
+});
+
+contests('one that an engine has yet to optimise is warmed up first', async () => {
+  const start = performance.now();
+  const compiled = () => (performance.now() - start > 5 ? 1 : 4);
+  const result = await contest(simulated([() => 2, compiled]), { ...options, warmMs: 20 });
+  assert.is(result?.winner, 1);
+});
+
 contests('a machine that slows down in the middle does not decide', async () => {
   for (let at = 1; at < 60; at++) {
     let turns = 0;

@@ -86,7 +86,7 @@ const rows = (blockCols: 1 | 4) => {
       cost(p, device) {
         const { kBlocks } = blocking(p, columnBytes);
         const work = (p.weights.nnz * S) / share + p.groups * ((p.K + p.N) * S * 1.3 * MOVE + p.N * kBlocks * 150);
-        return predictMs(device, Math.ceil(p.M / S) * work + inputSize(p) * QUANTIZE, 1, 2 * p.weights.bytes);
+        return predictMs(device, Math.ceil(p.M / S) * work + inputSize(p) * QUANTIZE, 1, p.weights.bytes, 2);
       },
     });
 
@@ -112,7 +112,7 @@ const rows = (blockCols: 1 | 4) => {
       },
       cost(p, device) {
         const work = p.weights.nnz / (blockCols === 1 ? 0.11 : 0.31) + p.groups * (p.N * 60 + p.K);
-        return predictMs(device, p.M * work + inputSize(p) * QUANTIZE, 1, p.M * p.weights.bytes);
+        return predictMs(device, p.M * work + inputSize(p) * QUANTIZE, 1, p.weights.bytes, p.M);
       },
     }),
   ];

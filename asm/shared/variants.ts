@@ -72,7 +72,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
         // Decoded in registers, not stored.
         const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
-        return predictMs(device, macs + lookUps * p.M + gathering(p), 0.6, p.M * p.weights.bytes);
+        return predictMs(device, macs + lookUps * p.M + gathering(p), 0.6, p.weights.bytes, p.M);
       },
     }),
   ];

@@ -52,6 +52,8 @@ const STEPS_A_TURN = 10;
 const COARSEST_MS = 2;
 /** A turn on a device without a clock of its own, where submission is timed as well. */
 const FENCED_TURN_MS = 8;
+/** Rows that this program has not timed before are warmed up for this long: engines take about that to optimise them. */
+const FRESH_MS = 15;
 /** Work between two breaks in which the program may go on. */
 const SLICE_MS = 4;
 /** A row whose answer differs from the incumbent's by more of its largest number is wrong here. */
@@ -75,6 +77,8 @@ export class Tuner {
   readonly #backends: readonly Backend[];
   readonly #choices: Choices;
   readonly #queue: (() => Promise<void>)[] = [];
+  /** Rows that were in a contest. */
+  readonly #warm = new Set<string>();
   #working: Promise<void> | undefined;
   #closed = false;
 
@@ -193,9 +197,11 @@ export class Tuner {
         rounds: thoroughness.rounds,
         turnMs: Math.max(clock ? thoroughness.turnMs : FENCED_TURN_MS, STEPS_A_TURN * step),
         budgetMs: budgetMs - (performance.now() - start),
+        warmMs: ring.names.every((name) => this.#warm.has(name)) ? 0 : FRESH_MS,
         proceed: this.#proceed(job),
       });
       if (!result) return { spentMs: performance.now() - start, changed: false };
+      for (const name of ring.names) this.#warm.add(name);
       const timed = ring.names.flatMap((name, i) => (result.ms[i] ? [[name, result.ms[i]] as const] : []));
       const variant = ring.names[result.winner];
       this.#choices.set(deviceKey(backend), problemKey(problem), {

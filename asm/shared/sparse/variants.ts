@@ -172,7 +172,7 @@ export function sparseRow(r: SparseRow): WasmVariant {
       const { kBlocks } = blocking(p);
       const macs = p.weights.nnz * S;
       const rest = p.groups * (p.N * kBlocks * r.rowCost + (p.K + p.N) * S * MOVE);
-      return predictMs(device, strips(p) * (macs / r.share + rest), 1, (isNarrow(S) ? strips(p) : 2) * p.weights.bytes);
+      return predictMs(device, strips(p) * (macs / r.share + rest), 1, p.weights.bytes, isNarrow(S) ? strips(p) : 2);
     },
   });
 }
