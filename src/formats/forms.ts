@@ -58,7 +58,7 @@ const isFloat = ({ format, centroids }: WeightFacts): boolean =>
 
 function floatForms(weights: Weights, own: WeightFacts): Form[] {
   const { rows, cols } = weights;
-  const values = () => formatOf(weights).unpack(weights);
+  const values = () => valuesOf(weights);
   const forms: Form[] = [];
   const add = (facts: WeightFacts, make: () => Weights) => {
     if (facts.format !== own.format || facts.block?.join() !== own.block?.join()) forms.push({ facts, make });
@@ -89,12 +89,17 @@ function floatForms(weights: Weights, own: WeightFacts): Form[] {
   return forms;
 }
 
+/** Dense values, not to be written to: those of dense weights are not copied. */
+function valuesOf(weights: Weights): Float32Array {
+  return weights.format === 'dense' ? weights.values : formatOf(weights).unpack(weights);
+}
+
 /** Where the non-zeros are; undefined where there are too many, or where all are stored anyway. */
 function patternOf(weights: Weights): Pattern | undefined {
   const { rows, cols } = weights;
   if (weights.format === 'csr' || weights.format === 'csrCodebook') return weights;
   if (weights.format === 'codebook' && !weights.codebook.includes(0)) return undefined;
-  const values = formatOf(weights).unpack(weights);
+  const values = valuesOf(weights);
   const stride = Math.max(Math.floor(values.length / SAMPLE), 1);
   let zeros = 0;
   let seen = 0;
