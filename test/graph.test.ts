@@ -926,13 +926,55 @@ executor('the backend with the lowest sum of predicted times runs all of it', as
   );
 });
 
-executor('a backend without a kernel for a node is left out; without any the node is named', async () => {
-  const fast = new ReferenceBackend({ name: 'webgpu', costMs: 1, without: ['softmax'] });
+executor('a node that one backend has no kernel for runs on another, and values move there and back', async () => {
+  const { data: x } = smallNet().input(2);
+  const alone = await Model.create({ backends: [new ReferenceBackend()] }, smallNet().graph());
+  const expected = await alone.run({ x });
+  for (const missing of ['softmax', 'maxPool2d', 'linear', 'dense']) {
+    const slow = new ReferenceBackend({ costMs: 5 });
+    const fast = new ReferenceBackend({ name: 'webgpu', costMs: 1, without: [missing] });
+    fast.device.transfer = { writeMs: 0.1, readMs: 0.2, bytesPerNs: 1 };
+    const model = await Model.create({ backends: [slow, fast] }, smallNet().graph());
+    for (let i = 0; i < 2; i++) assert.equal(await model.run({ x }), expected, missing);
+    const places = new Map(model.explain().map(({ variant, backend }) => [variant, backend]));
+    for (const [variant, backend] of places) {
+      if (variant.startsWith(missing)) assert.is(backend, 'wasm', variant);
+    }
+    assert.equal([...new Set(places.values())].sort(), ['wasm', 'webgpu'], missing);
+    const [refused, chosen] = model.placements();
+    assert.match(refused.reason, /expected a kernel that runs/);
+    assert.is(chosen.backend, 'several');
+    assert.ok(fast.ran.length > 0 && slow.ran.length > 0);
+    const { plannedBytes, activationBytes } = model.memory;
+    assert.is(plannedBytes, activationBytes);
+    fast.lost = true;
+    const { warn } = console;
+    console.warn = () => {};
+    try {
+      fast.recover = async () => false;
+      assert.equal(await model.run({ x }), expected, `${missing}, without its GPU`);
+    } finally {
+      console.warn = warn;
+    }
+    model.free();
+    for (const { memory, kernels } of [slow, fast]) {
+      assert.is(memory.bytes, 0);
+      assert.is(kernels, 0);
+    }
+  }
+});
+
+executor('where moving takes longer than it brings, all stays on one backend', async () => {
   const slow = new ReferenceBackend({ costMs: 5 });
-  const model = await Model.create({ backends: [fast, slow] }, smallNet().graph());
-  const [{ backend }] = model.explain();
-  assert.is(backend, 'wasm');
-  assert.match(model.placements().find((placement) => placement.backend === 'webgpu')!.reason, /softmax/);
+  const fast = new ReferenceBackend({ name: 'webgpu', costMs: 1, without: ['maxPool2d'] });
+  fast.device.transfer = { writeMs: 20, readMs: 20, bytesPerNs: 1 };
+  const model = await Model.create({ backends: [slow, fast] }, smallNet().graph());
+  assert.ok(model.explain().every(({ backend }) => backend === 'wasm'));
+  model.free();
+});
+
+executor('without a kernel for a node on any backend the node is named', async () => {
+  const fast = new ReferenceBackend({ name: 'webgpu', without: ['softmax'] });
   await throwsWith('no-kernel', /node "Softmax/, () => Model.create({ backends: [fast] }, smallNet().graph()));
 });
 

@@ -10,7 +10,7 @@ import type { Weights } from '../src/formats/format.js';
 import { formatOf } from '../src/formats/index.js';
 import { type Conv2dOptions, conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
 import type { MatmulProblem, Problem, WeightFacts } from '../src/plan/problem.js';
-import { type Offer, rowsFor, select } from '../src/plan/select.js';
+import { type Offer, refusal, rowsFor, select } from '../src/plan/select.js';
 import type { Device, VariantBase } from '../src/plan/variant.js';
 import { createWasmBackend, probeEngine, type WasmOptions } from '../src/wasm/index.js';
 import { requireCapability } from './support/capability.js';
@@ -780,11 +780,7 @@ const everyProblem: Problem[] = [
 ];
 
 const runnable = ({ device, variants }: Offer, p: Problem): VariantBase[] =>
-  rowsFor(variants, p).filter(
-    (row) =>
-      (row.requires ?? []).every((feature) => device.features.has(feature)) &&
-      (row.supports?.(p as never, device) ?? true) === true,
-  );
+  rowsFor(variants, p).filter((row) => refusal(row, p, device) === undefined);
 
 test('chooses the lowest predicted time among rows that can run, and explains the others', () => {
   for (const p of everyProblem) {

@@ -1,25 +1,27 @@
-import type { Backend, DeviceBuffer, Operands } from '../backend.js';
-import { asData, type DataByDType, type ElementType } from '../dtype.js';
+import type { Backend } from '../backend.js';
+import type { ElementType } from '../dtype.js';
 import { describe, isLost, ThinferError } from '../errors.js';
-import type { FormatName } from '../formats/format.js';
 import type { MemoryMode } from '../layers/forms.js';
 import type { Effort } from '../plan/choices.js';
 import { isMatmul } from '../plan/problem.js';
-import { msOf, type Selection } from '../plan/select.js';
-import { product } from '../plan/strides.js';
+import { msOf } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
-import type { BackendName, Candidate } from '../plan/variant.js';
-import { Tensor } from '../tensor.js';
+import type { BackendName } from '../plan/variant.js';
+import { allocate, execute, freeBuffers, type ModelOutputs } from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
-import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
+import { type Graph, isLayer, type ValueId } from './ir.js';
+import type { MemoryPlan } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
 import { type Draft, type InputShapes, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
+import { type ModelReport, modelReport, type NodeReport, nodeReports, placementsOf, refused } from './report.js';
 import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
-import { asElements, elementType } from './types.js';
+import { elementType } from './types.js';
 
+export type { ModelOutputs } from './execute.js';
 export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
 export type { PlacementReport } from './plan.js';
+export type { ModelReport, NodeReport, TransferReport } from './report.js';
 
 /** What a model needs from a runtime. Backends are preferred in this order when their predicted times are equal. */
 export interface RuntimeLike {
@@ -41,33 +43,11 @@ export interface ModelOptions {
 }
 
 /** f32, or, where the model's output is codes or int32, those. */
-export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[ElementType] }>;
-
 /** An input or output of a model. */
 export interface ValueReport {
   name: string;
   shape: Shape;
   dtype: ElementType;
-}
-
-/** What the plan in use does with one node. */
-export interface NodeReport {
-  name: string;
-  op: Node['op'];
-  /** Of the output. */
-  shape: number[];
-  backend: BackendName;
-  /** The row of the backend's table that runs it; for a reshape `alias`: nothing runs. */
-  variant: string;
-  predictedMs: number;
-  /** The same from timing on the device; layers that were timed only. */
-  measuredMs?: number;
-  /** What the weights are stored as. Layers with weights only. */
-  format?: FormatName;
-  /** Bytes of packed weights and bias on the device, padding included; 0 for those that a layer before has. Layers with weights only. */
-  weightBytes?: number;
-  /** Every row that was considered on the chosen backend, and why it was chosen or not. */
-  candidates: Candidate[];
 }
 
 /** Bytes that a model holds on devices. */
@@ -163,13 +143,13 @@ export class Model {
 
   get memory(): ModelMemory {
     const plan = this.#plans.at(-1);
-    const buffers = this.#plans.flatMap(({ buffers }) => buffers ?? []);
+    const buffers = this.#plans.flatMap(({ shares }) => shares.flatMap((share) => share.buffers ?? []));
     return {
       weightBytes: this.#planner.weightBytes,
       constantBytes: this.#planner.constantBytes,
       activationBytes: buffers.reduce((sum, { bytes }) => sum + bytes, 0),
-      plannedBytes: plan?.memory.peakBytes ?? 0,
-      unsharedBytes: plan?.memory.unsharedBytes ?? 0,
+      plannedBytes: total(plan, ({ peakBytes }) => peakBytes),
+      unsharedBytes: total(plan, ({ unsharedBytes }) => unsharedBytes),
     };
   }
 
@@ -177,37 +157,13 @@ export class Model {
   explain(): NodeReport[] {
     const plan = this.#plans.at(-1);
     if (!plan) return [];
-    const { device } = plan.backend;
-    const reported = new Set<Operands>();
-    const stepsOf = new Map<ValueId, { selection: Selection; operands: Operands | undefined }[]>();
-    for (const [i, { node, selection }] of plan.steps.entries()) {
-      const others = stepsOf.get(node.output) ?? [];
-      stepsOf.set(node.output, [...others, { selection, operands: plan.operands[i] }]);
-    }
-    return this.#graph.nodes.map((node) => {
-      const steps = stepsOf.get(node.output) ?? [];
-      const candidates = steps.flatMap(({ selection }) => selection.candidates);
-      const chosen = candidates.filter((candidate) => candidate.chosen);
-      const report: NodeReport = {
-        name: node.name,
-        op: node.op,
-        shape: [...plan.shapes.get(node.output)!],
-        backend: device.backend,
-        variant: [...new Set(chosen.map(({ variant }) => variant))].join(', ') || 'alias',
-        predictedMs: chosen.reduce((sum, { predictedMs }) => sum + predictedMs - device.runMs, 0),
-        candidates,
-      };
-      if (chosen.some(({ measuredMs }) => measuredMs !== undefined)) {
-        report.measuredMs = chosen.reduce((sum, candidate) => sum + msOf(candidate) - device.runMs, 0);
-      }
-      if (isLayer(node)) {
-        report.format = chosen[0]?.format ?? node.weights.format;
-        const operands = steps[0]?.operands;
-        report.weightBytes = operands && !reported.has(operands) ? operands.bytes : 0;
-        if (operands) reported.add(operands);
-      }
-      return report;
-    });
+    return nodeReports(this.#graph, plan);
+  }
+
+  /** The plan used last with its transfers and totals; undefined before the first plan. */
+  report(): ModelReport | undefined {
+    const plan = this.#plans.at(-1);
+    return plan && modelReport(this.#graph, this.#planner, plan);
   }
 
   /** Why the plan used last is where it is; empty before the first plan. */
@@ -237,10 +193,10 @@ export class Model {
           return outputs;
         } catch (error) {
           if (!isLost(error)) throw error;
-          const { backend } = plan;
+          const backend = losable(plan);
           const again = !retried.has(backend) && (await backend.recover?.());
           retried.add(backend);
-          if (again) this.#freePlans((old) => old.backend === backend);
+          if (again) this.#freePlans((old) => old.backends.includes(backend));
           else this.#abandon(backend, error);
         }
       }
@@ -280,8 +236,8 @@ export class Model {
   async #tunePlan(plan: Plan, tuner: Tuner, effort: Effort, budgetMs: number): Promise<void> {
     const alive = () => !this.#disposed && this.#plans.includes(plan);
     let left = budgetMs;
-    for (const { backend, steps } of this.#draftsWorthTiming(plan)) {
-      for (const { asked: problem, node, forms } of byDuration(steps)) {
+    for (const { steps } of this.#draftsWorthTiming(plan)) {
+      for (const { backend, asked: problem, node, forms } of byDuration(steps)) {
         if (!alive()) return;
         if (left <= 0) break;
         if (!isLayer(node) || !isMatmul(problem)) continue;
@@ -292,19 +248,9 @@ export class Model {
     if (alive()) await this.#enqueue(() => this.#replan(plan));
   }
 
-  /** The plan's own draft, and those of other backends that may turn out to be faster. */
+  /** The plan's own draft, and others that may turn out to be faster. */
   #draftsWorthTiming(plan: Plan): Draft[] {
-    const others = this.#runtime.backends.filter(
-      (backend) => backend !== plan.backend && this.#forced === undefined && !this.#lost.has(backend),
-    );
-    const graph = concretize(this.#graph, plan.inputShapes);
-    const drafts = others.flatMap((backend) => {
-      try {
-        return [this.#planner.draft(backend, graph)];
-      } catch {
-        return [];
-      }
-    });
+    const { drafts } = this.#drafts(concretize(this.#graph, plan.inputShapes));
     return [plan, ...drafts.filter(({ predictedMs }) => predictedMs <= BACKEND_REACH * plan.predictedMs)];
   }
 
@@ -384,15 +330,19 @@ export class Model {
       const [draft] = drafts;
       try {
         plan = await this.#planner.realise(draft, key, inputShapes, graph.shapes).catch(async (error) => {
-          if (!isLost(error) || !(await draft.backend.recover?.())) throw error;
-          this.#freePlans((old) => old.backend === draft.backend);
-          return this.#planner.realise(this.#planner.draft(draft.backend, graph), key, inputShapes, graph.shapes);
+          const backend = losable(draft);
+          if (!isLost(error) || !(await backend.recover?.())) throw error;
+          this.#freePlans((old) => old.backends.includes(backend));
+          const [again] = this.#drafts(graph).drafts;
+          return this.#planner.realise(again, key, inputShapes, graph.shapes);
         });
         placements.push(...placementsOf(drafts, this.#forced));
       } catch (error) {
         if (!(error instanceof ThinferError)) throw error;
-        placements.push(refused(draft.backend, error));
-        errors.push(error);
+        if (draft.backends.length === 1) {
+          placements.push(refused(draft.backends[0], error));
+          errors.push(error);
+        }
         drafts.shift();
       }
     }
@@ -410,100 +360,37 @@ export class Model {
     });
   }
 
-  /** What each backend would do, the fastest first, and those that can't. */
+  /** What backends would do, the fastest first, and those that can't. */
   #drafts(graph: ConcreteGraph): { drafts: Draft[]; placements: PlacementReport[]; errors: unknown[] } {
-    const drafts: Draft[] = [];
-    const placements: PlacementReport[] = [];
-    const errors: unknown[] = [];
-    for (const backend of this.#runtime.backends) {
-      if (this.#forced !== undefined && backend.device.backend !== this.#forced) continue;
-      try {
-        if (this.#lost.has(backend)) throw lostError(backend);
-        drafts.push(this.#planner.draft(backend, graph));
-      } catch (error) {
-        if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
-        placements.push(refused(backend, error));
-        errors.push(error);
-      }
-    }
-    drafts.sort((a, b) => a.predictedMs - b.predictedMs);
-    return { drafts, placements, errors };
+    const wanted = this.#runtime.backends.filter(
+      ({ device }) => this.#forced === undefined || device.backend === this.#forced,
+    );
+    const { drafts, errors } = this.#planner.drafts(
+      wanted.filter((backend) => !this.#lost.has(backend)),
+      graph,
+    );
+    for (const backend of wanted) if (this.#lost.has(backend)) errors.set(backend, lostError(backend));
+    const placements = [...errors].map(([backend, error]) => refused(backend, error));
+    return { drafts, placements, errors: [...errors.values()] };
   }
 
   async #execute(plan: Plan, data: InputData): Promise<ModelOutputs> {
-    const { backend, memory, steps, kernels, constants, shapes } = plan;
     plan.ran = true;
-    const buffers = plan.buffers ?? this.#allocate(plan);
-    plan.buffers = buffers;
-    const here = new Map<ValueId, DeviceBuffer>(constants);
-    for (const [id, slot] of memory.slotOf) here.set(id, buffers[slot]);
-    for (const [id, input] of data) {
-      const buffer = here.get(id);
-      if (!buffer) continue;
-      if (!(input instanceof Tensor)) backend.write(buffer, input);
-      else if (input.backend === backend) here.set(id, input.buffer);
-      else backend.write(buffer, await input.data());
-    }
-    const bufferOf = (id: ValueId) => here.get(this.#planner.rootOf(id))!;
-    const pass = backend.beginPass();
-    for (const [i, { node, inputs }] of steps.entries()) {
-      pass.run(kernels[i], inputs.map(bufferOf), bufferOf(node.output));
-    }
-    await pass.submit();
-    const outputs: ModelOutputs = {};
-    for (const { name, value } of this.#graph.outputs) {
-      const root = this.#planner.rootOf(value);
-      const shape = [...shapes.get(value)!];
-      const dtype = elementType(this.#graph.values.get(value)!);
-      const constant = this.#graph.constants.get(root)?.data;
-      const known = data.get(root) ?? (constant && asElements(dtype, constant));
-      if (known instanceof Tensor) outputs[name] = { shape, data: await (known as Tensor<ElementType>).data() };
-      else if (known) outputs[name] = { shape, data: known.slice() };
-      else if (product(shape) === 0) outputs[name] = { shape, data: asData(dtype, new ArrayBuffer(0)) };
-      else outputs[name] = { shape, data: await backend.read(bufferOf(root), product(shape), dtype) };
-    }
-    return outputs;
-  }
-
-  /** The plan's buffers; when there is no room, those of other plans make some. */
-  #allocate({ backend, memory }: Plan): DeviceBuffer[] {
-    const buffers: DeviceBuffer[] = [];
-    const create = () => {
-      for (const [i, bytes] of memory.slots.entries()) buffers.push(backend.createBuffer(bytes, `activations ${i}`));
-    };
-    const drop = () => {
-      for (const buffer of buffers.splice(0)) backend.freeBuffer(buffer);
-    };
     try {
-      create();
+      allocate(plan);
     } catch (error) {
-      drop();
-      if (!this.#freeBuffers()) throw error;
-      try {
-        create();
-      } catch (again) {
-        drop();
-        throw again;
-      }
+      // The activations of other plans are made anew when those run.
+      if (this.#plans.filter(freeBuffers).length === 0) throw error;
+      allocate(plan);
     }
-    return buffers;
-  }
-
-  /** Frees the activations of all plans; they are allocated anew when a plan runs. False when there were none. */
-  #freeBuffers(): boolean {
-    const holders = this.#plans.filter(({ buffers }) => buffers !== undefined);
-    for (const plan of holders) {
-      for (const buffer of plan.buffers ?? []) plan.backend.freeBuffer(buffer);
-      plan.buffers = undefined;
-    }
-    return holders.length > 0;
+    return execute(this.#graph, this.#planner, plan, data);
   }
 
   /** Stops using a backend whose device is gone; says so once. */
   #abandon(backend: Backend, error: unknown): void {
     const remains = (other: Backend) => other !== backend && !this.#lost.has(other);
     this.#lost.add(backend);
-    this.#freePlans((plan) => plan.backend === backend);
+    this.#freePlans((plan) => plan.backends.includes(backend));
     if (this.#forced !== undefined || !this.#runtime.backends.some(remains)) throw error;
     console.warn(`thinfer: ${backend.device.label} was lost; the model goes on without it.`);
   }
@@ -512,7 +399,7 @@ export class Model {
     const dropped = this.#plans.filter(unwanted);
     for (const plan of dropped) {
       this.#plans.splice(this.#plans.indexOf(plan), 1);
-      for (const buffer of plan.buffers ?? []) plan.backend.freeBuffer(buffer);
+      freeBuffers(plan);
       for (const free of plan.release.reverse()) free();
     }
   }
@@ -524,25 +411,17 @@ function byDuration(steps: readonly Step[]): Step[] {
 }
 
 const sameKernels = (a: Draft, b: Draft): boolean =>
-  a.backend === b.backend &&
   a.steps.length === b.steps.length &&
-  a.steps.every(({ selection: { variant } }, i) => variant === b.steps[i].selection.variant);
+  a.steps.every(
+    ({ backend, selection: { variant } }, i) =>
+      backend === b.steps[i].backend && variant === b.steps[i].selection.variant,
+  );
 
-/** Why the first of the drafts is the plan, and the others are not. */
-function placementsOf(drafts: readonly Draft[], forced: BackendName | undefined): PlacementReport[] {
-  return drafts.map(({ backend: { device }, predictedMs }, i) => {
-    const ratio = (predictedMs / drafts[0].predictedMs).toFixed(2);
-    const first = forced ? 'forced by name' : 'lowest predicted time';
-    const reason = i === 0 ? first : `predicted ${ratio} x the chosen one's time`;
-    return { backend: device.backend, device: device.label, predictedMs, chosen: i === 0, reason };
-  });
-}
+/** The backend whose device may be gone: one that can be opened again, if there is any. */
+const losable = ({ backends }: Draft): Backend => backends.find(({ recover }) => recover) ?? backends[0];
 
-function refused({ device }: Backend, error: unknown): PlacementReport {
-  const reason = error instanceof Error ? error.message : String(error);
-  const { backend, label } = device;
-  return { backend, device: label, predictedMs: Number.POSITIVE_INFINITY, chosen: false, reason };
-}
+const total = (plan: Plan | undefined, bytes: (memory: MemoryPlan) => number): number =>
+  plan?.shares.reduce((sum, { memory }) => sum + bytes(memory), 0) ?? 0;
 
 function lostError(backend: Backend): ThinferError {
   const { label } = backend.device;

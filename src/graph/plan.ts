@@ -1,5 +1,6 @@
 import type { Backend, DeviceBuffer, Kernel, Operands } from '../backend.js';
 import { byteLength } from '../dtype.js';
+import { ThinferError } from '../errors.js';
 import type { Form } from '../formats/forms.js';
 import { formsFor, type MemoryMode } from '../layers/forms.js';
 import { isMatmul, type Problem } from '../plan/problem.js';
@@ -9,13 +10,15 @@ import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
 import { type Graph, isLayer, type LayerNode, type Node, type ValueId } from './ir.js';
 import { type Lifetime, type MemoryPlan, planMemory } from './memory.js';
+import { type PlacedValue, placementMs, placeNodes } from './placement.js';
 import type { ConcreteGraph } from './shapes.js';
 import { stepsOf } from './steps.js';
 import { asElements, elementType } from './types.js';
 
-/** What was predicted for one backend when the plan in use was made. */
+/** What was predicted for one backend, or several together, when the plan in use was made. */
 export interface PlacementReport {
-  backend: BackendName;
+  /** Several: those that share the nodes. */
+  backend: BackendName | 'several';
   device: string;
   /** Milliseconds of one run; infinite where the graph can't run. */
   predictedMs: number;
@@ -52,6 +55,7 @@ class Shared<T extends { readonly bytes: number }> {
 
 export interface Step {
   node: Node;
+  backend: Backend;
   /** What the graph asks for; of layers with the weights as they are. */
   asked: Problem;
   /** The same with the weights in the form that was chosen. */
@@ -65,24 +69,45 @@ export interface Step {
 /** Of the graph's inputs. */
 export type InputShapes = ReadonlyMap<ValueId, readonly number[]>;
 
-/** What one backend would do for one shape: nothing is allocated yet. */
+/** A placement of all nodes for one shape: nothing is allocated yet. */
 export interface Draft {
-  backend: Backend;
+  /** That run anything, in the order in which they begin. */
+  backends: readonly Backend[];
+  /** In the order in which they run. */
   steps: Step[];
-  /** Milliseconds of one run: of each step as measured where it was, else as predicted. */
+  /** Milliseconds of one run: steps as measured where they were, else as predicted, and transfers. */
   predictedMs: number;
 }
 
-/** A draft with its kernels and weights on the device. Buffers of activations come with the first run. */
+/** A value that the step after it needs on another backend. */
+export interface Move {
+  id: ValueId;
+  from: Backend;
+  to: Backend;
+}
+
+/** What a plan has on one backend. */
+export interface Share {
+  backend: Backend;
+  constants: ReadonlyMap<ValueId, DeviceBuffer>;
+  memory: MemoryPlan;
+  /** Of activations: they come with the first run. */
+  buffers: DeviceBuffer[] | undefined;
+}
+
+/** A draft with its kernels and weights on the devices. */
 export interface Plan extends Draft {
   key: string;
   inputShapes: InputShapes;
   shapes: ReadonlyMap<ValueId, readonly number[]>;
   kernels: Kernel[];
   operands: (Operands | undefined)[];
-  constants: ReadonlyMap<ValueId, DeviceBuffer>;
-  memory: MemoryPlan;
-  buffers: DeviceBuffer[] | undefined;
+  /** By step: what it waits for. */
+  moves: ReadonlyMap<number, readonly Move[]>;
+  /** One a backend. */
+  shares: readonly Share[];
+  /** Where the last step that writes a value runs. */
+  homes: ReadonlyMap<ValueId, Backend>;
   placements: PlacementReport[];
   /** Ends its use of everything shared. */
   release: (() => void)[];
@@ -131,28 +156,105 @@ export class Planner {
     return this.#roots.get(id)!;
   }
 
-  /** Selects a row for every node on one backend. */
-  draft(backend: Backend, { shapes, nodes }: ConcreteGraph): Draft {
-    const { device, variants } = backend;
-    const { memory, tuner } = this.#options;
-    const steps: Step[] = [];
-    let predictedMs = device.runMs;
-    const dtypeOf = (id: ValueId) => elementType(this.#graph.values.get(id)!);
-    for (const node of nodes) {
-      if (product(shapes.get(node.output)!) === 0) continue;
-      for (const { problem: asked, inputs } of stepsOf(node, shapes, dtypeOf)) {
-        const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
-        const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
-        const place = `node "${node.name}"`;
-        const selection = select(asked, [{ device, variants }], { place, forms, measured });
-        predictedMs += msOf(selection.candidates.find(({ chosen }) => chosen)!) - device.runMs;
-        steps.push({ node, asked, problem: selection.problem, inputs, selection, forms });
-      }
+  /**
+   * The placements of a graph that may be the fastest, the fastest first: all of it on each of the backends, and shared
+   * by the first two. The errors say why a backend can't run all of it.
+   * @param backends in the order of preference
+   */
+  drafts(backends: readonly Backend[], graph: ConcreteGraph): { drafts: Draft[]; errors: Map<Backend, unknown> } {
+    const errors = new Map<Backend, unknown>();
+    const rows = backends.map((backend) =>
+      graph.nodes.map((node): NodeRows | undefined => {
+        try {
+          return this.#rowsOf(backend, node, graph);
+        } catch (error) {
+          if (!(error instanceof ThinferError) || error.code === 'bad-shape') throw error;
+          if (!errors.has(backend)) errors.set(backend, error);
+          return undefined;
+        }
+      }),
+    );
+    const values = this.#placedValues(graph, backends);
+    const drafts: Draft[] = [];
+    for (const [i, backend] of backends.entries()) {
+      if (errors.has(backend)) continue;
+      const draft = this.#draft(graph, rows, values, Array(graph.nodes.length).fill(i));
+      // A graph without work runs somewhere too.
+      drafts.push({ ...draft, backends: [backend] });
     }
-    return { backend, steps, predictedMs };
+    if (backends.length > 1) {
+      const never = Number.POSITIVE_INFINITY;
+      const nodes = graph.nodes.map((_, i) => [rows[0][i]?.ms ?? never, rows[1][i]?.ms ?? never] as const);
+      const sides = placeNodes({ nodes, values });
+      const mixed = sides && this.#draft(graph, rows, values, sides);
+      if (mixed && mixed.backends.length > 1) drafts.push(mixed);
+    }
+    drafts.sort((a, b) => a.predictedMs - b.predictedMs);
+    return { drafts, errors };
   }
 
-  /** Puts weights and constants on the device and prepares the kernels; frees what it made when it fails. */
+  /** Selects rows for a node on one backend. */
+  #rowsOf(backend: Backend, node: Node, { shapes }: ConcreteGraph): NodeRows {
+    const { device, variants } = backend;
+    const { memory, tuner } = this.#options;
+    if (product(shapes.get(node.output)!) === 0) return { steps: [], ms: 0 };
+    const dtypeOf = (id: ValueId) => elementType(this.#graph.values.get(id)!);
+    let ms = 0;
+    const steps = stepsOf(node, shapes, dtypeOf).map(({ problem: asked, inputs }): Step => {
+      const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
+      const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
+      const place = `node "${node.name}"`;
+      const selection = select(asked, [{ device, variants }], { place, forms, measured });
+      ms += msOf(selection.candidates.find(({ chosen }) => chosen)!) - device.runMs;
+      return { node, backend, asked, problem: selection.problem, inputs, selection, forms };
+    });
+    return { steps, ms };
+  }
+
+  /** What is read of each node's output and each input, by the nodes' places in the graph. */
+  #placedValues({ shapes, nodes }: ConcreteGraph, backends: readonly Backend[]): PlacedValue[] {
+    const values = new Map<ValueId, PlacedValue & { consumers: number[] }>();
+    const enter = (id: ValueId, producer: number | undefined) => {
+      const bytes = this.bytesOf(id, shapes);
+      values.set(id, { producer, consumers: [], output: false, movesMs: movesMs(backends, bytes) });
+    };
+    for (const { value } of this.#graph.inputs) enter(value, undefined);
+    for (const [i, node] of nodes.entries()) {
+      if (node.op !== 'reshape') enter(node.output, i);
+      for (const id of node.inputs) {
+        if (node.op !== 'reshape') values.get(this.rootOf(id))?.consumers.push(i);
+      }
+    }
+    for (const { value } of this.#graph.outputs) {
+      const root = values.get(this.rootOf(value));
+      if (root && root.producer !== undefined) root.output = true;
+    }
+    return [...values.values()];
+  }
+
+  /** @param sides by node: the backend's number */
+  #draft(
+    { nodes }: ConcreteGraph,
+    rows: readonly (readonly (NodeRows | undefined)[])[],
+    values: readonly PlacedValue[],
+    sides: readonly number[],
+  ): Draft {
+    const chosen = nodes.map((_, i) => rows[sides[i]][i]!);
+    const order = groupBySide(nodes, sides, (id) => this.rootOf(id));
+    const steps = order.flatMap((i) => chosen[i].steps);
+    const backends = [...new Set(steps.map(({ backend }) => backend))];
+    // Values move between the first backend and the others; one that shares the host's memory has no transfers.
+    const moves = placementMs(
+      { nodes: chosen.map(({ ms }) => [ms, ms] as const), values },
+      sides.map((side) => (side === 0 ? 0 : 1)),
+    );
+    // What a run costs on a device with memory of its own is in the transfers, unless it is the only one.
+    const away = new Set(order.flatMap((i) => (sides[i] === 0 ? [] : chosen[i].steps.map(({ backend }) => backend))));
+    const runs = backends.map((backend) => (backend.device.transfer && away.has(backend) ? 0 : backend.device.runMs));
+    return { backends, steps, predictedMs: moves + runs.reduce((a, b) => a + b, 0) };
+  }
+
+  /** Puts weights and constants on the devices and prepares the kernels; frees what it made when it fails. */
   async realise(
     draft: Draft,
     key: string,
@@ -161,22 +263,27 @@ export class Planner {
   ): Promise<Plan> {
     const release: (() => void)[] = [];
     try {
-      for (const { node, problem, selection, forms } of draft.steps) {
+      for (const { backend, node, problem, selection, forms } of draft.steps) {
         // Weights in another form are packed from these first.
         if (isMatmul(problem) && problem.weights !== forms[0]?.facts) continue;
-        draft.backend.warm?.(selection.variant, problem, isLayer(node) ? node.weights : undefined);
+        backend.warm?.(selection.variant, problem, isLayer(node) ? node.weights : undefined);
       }
-      const constants = this.#uploadConstants(draft, release);
-      const operands = draft.steps.map((step) => this.#packStep(draft.backend, step, release));
+      const constants = draft.backends.map((backend) => this.#uploadConstants(backend, draft.steps, release));
+      const operands = draft.steps.map((step) => this.#packStep(step, release));
       const kernels: Kernel[] = [];
       release.push(() => kernels.forEach((kernel) => void kernel.free()));
-      const preparing = draft.steps.map(async ({ selection, problem }, i) => {
-        kernels[i] = await draft.backend.prepare(selection.variant, problem, operands[i]);
+      const preparing = draft.steps.map(async ({ backend, selection, problem }, i) => {
+        kernels[i] = await backend.prepare(selection.variant, problem, operands[i]);
       });
       for (const { status, reason } of (await Promise.allSettled(preparing)) as PromiseRejectedResult[]) {
         if (status === 'rejected') throw reason;
       }
-      const memory = planMemory(this.#lifetimes(draft.steps, shapes));
+      const homes = new Map(draft.steps.map(({ node, backend }) => [node.output, backend]));
+      const moves = this.#movesOf(draft.steps, homes);
+      const shares = draft.backends.map((backend, i): Share => {
+        const memory = planMemory(this.#lifetimes(backend, draft.steps, moves, homes, shapes));
+        return { backend, constants: constants[i], memory, buffers: undefined };
+      });
       return {
         ...draft,
         key,
@@ -184,9 +291,9 @@ export class Planner {
         shapes,
         kernels,
         operands,
-        constants,
-        memory,
-        buffers: undefined,
+        moves,
+        shares,
+        homes,
         placements: [],
         release,
         ran: false,
@@ -198,8 +305,24 @@ export class Planner {
     }
   }
 
-  #packStep(backend: Backend, step: Step, release: (() => void)[]): Operands | undefined {
-    const { node, problem, selection, forms } = step;
+  /** Values that steps need from other backends: each is brought over once, before the first step that reads it. */
+  #movesOf(steps: readonly Step[], homes: ReadonlyMap<ValueId, Backend>): Map<number, Move[]> {
+    const moves = new Map<number, Move[]>();
+    const moved = new Map<Backend, Set<ValueId>>();
+    for (const [i, { backend: to, inputs }] of steps.entries()) {
+      for (const input of inputs) {
+        const id = this.rootOf(input);
+        const from = homes.get(id);
+        if (!from || from === to || moved.get(to)?.has(id)) continue;
+        moved.set(to, (moved.get(to) ?? new Set()).add(id));
+        moves.set(i, [...(moves.get(i) ?? []), { id, from, to }]);
+      }
+    }
+    return moves;
+  }
+
+  #packStep(step: Step, release: (() => void)[]): Operands | undefined {
+    const { backend, node, problem, selection, forms } = step;
     if (!isLayer(node) || !isMatmul(problem)) return undefined;
     const { variant } = selection;
     const key = this.#key(backend, `${this.#weightsId(node)} ${backend.layoutOf(variant, problem)}`);
@@ -223,9 +346,9 @@ export class Planner {
     return numbers.join(' ');
   }
 
-  #uploadConstants({ backend, steps }: Draft, release: (() => void)[]): Map<ValueId, DeviceBuffer> {
+  #uploadConstants(backend: Backend, steps: readonly Step[], release: (() => void)[]): Map<ValueId, DeviceBuffer> {
     const buffers = new Map<ValueId, DeviceBuffer>();
-    for (const id of steps.flatMap(({ inputs }) => inputs)) {
+    for (const id of steps.flatMap((step) => (step.backend === backend ? step.inputs : []))) {
       const root = this.rootOf(id);
       const constant = this.#graph.constants.get(root);
       if (!constant || buffers.has(root)) continue;
@@ -248,30 +371,84 @@ export class Planner {
     return `${this.#backends.indexOf(backend)} ${what}`;
   }
 
-  /** When each tensor is needed: step i writes its output and reads its inputs. Inputs are written before step 0. */
-  #lifetimes(steps: readonly Step[], shapes: ReadonlyMap<ValueId, readonly number[]>): Lifetime[] {
+  /** Bytes of a value. */
+  bytesOf(id: ValueId, shapes: ReadonlyMap<ValueId, readonly number[]>): number {
+    return Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
+  }
+
+  /**
+   * When each tensor is needed on a backend: step i writes its output and reads its inputs. Inputs of the graph are
+   * written before step 0, what moves is written before the step that waits for it.
+   */
+  #lifetimes(
+    backend: Backend,
+    steps: readonly Step[],
+    moves: ReadonlyMap<number, readonly Move[]>,
+    homes: ReadonlyMap<ValueId, Backend>,
+    shapes: ReadonlyMap<ValueId, readonly number[]>,
+  ): Lifetime[] {
     const lifetimes = new Map<ValueId, Lifetime>();
-    const bytesOf = (id: ValueId) =>
-      Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
     const inputs = new Set(this.#graph.inputs.map(({ value }) => value));
-    const read = (id: ValueId, step: number) => {
-      const root = this.rootOf(id);
-      const lifetime = lifetimes.get(root);
+    /** A tensor is used at a step; it lives from `first` on if it didn't yet. */
+    const use = (id: ValueId, step: number, first: number) => {
+      const lifetime = lifetimes.get(id);
       if (lifetime) lifetime.last = step;
-      else if (inputs.has(root)) lifetimes.set(root, { id: root, bytes: bytesOf(root), first: -1, last: step });
+      else lifetimes.set(id, { id, bytes: this.bytesOf(id, shapes), first, last: step });
     };
-    for (const [i, { node, inputs }] of steps.entries()) {
-      for (const id of inputs) read(id, i);
-      const { output } = node;
-      const begun = lifetimes.get(output);
-      if (begun) begun.last = i;
-      else lifetimes.set(output, { id: output, bytes: bytesOf(output), first: i, last: i });
+    for (const [i, step] of steps.entries()) {
+      for (const { id, from, to } of moves.get(i) ?? []) if (from === backend || to === backend) use(id, i, i);
+      if (step.backend !== backend) continue;
+      for (const id of step.inputs) {
+        const root = this.rootOf(id);
+        if (lifetimes.has(root) || inputs.has(root)) use(root, i, -1);
+      }
+      use(step.node.output, i, i);
     }
     // Outputs that steps wrote live on until they are read back; those that are inputs are copied on the host.
     for (const { value } of this.#graph.outputs) {
-      const lifetime = lifetimes.get(this.rootOf(value));
-      if (lifetime && !inputs.has(lifetime.id)) lifetime.last = steps.length;
+      const root = this.rootOf(value);
+      const lifetime = lifetimes.get(root);
+      if (lifetime && homes.get(root) === backend) lifetime.last = steps.length;
     }
     return [...lifetimes.values()];
   }
+}
+
+/** What one backend does for one node. */
+interface NodeRows {
+  steps: Step[];
+  ms: number;
+}
+
+/** Milliseconds from the first backend to the second and back; 0 where there is one only. */
+function movesMs([first, second]: readonly Backend[], bytes: number): [number, number] {
+  let [there, back] = [0, 0];
+  for (const device of [first?.device, second?.device]) {
+    if (!device?.transfer) continue;
+    const { writeMs, readMs, bytesPerNs } = device.transfer;
+    const ms = bytes / bytesPerNs / 1e6;
+    there += writeMs + ms;
+    back += readMs + ms;
+  }
+  return [there, back];
+}
+
+/** The nodes' places in an order in which each follows what it reads and backends alternate seldom. */
+function groupBySide(nodes: readonly Node[], sides: readonly number[], rootOf: (id: ValueId) => ValueId): number[] {
+  if (sides.every((side) => side === sides[0])) return nodes.map((_, i) => i);
+  const writers = new Map<ValueId, number>();
+  for (const [i, { op, output }] of nodes.entries()) if (op !== 'reshape') writers.set(output, i);
+  const waiting = new Set(nodes.keys());
+  const isReady = (i: number) => nodes[i].inputs.every((id) => !waiting.has(writers.get(rootOf(id)) ?? -1));
+  const order: number[] = [];
+  let side = sides[0];
+  while (waiting.size > 0) {
+    const next = [...waiting].find((i) => sides[i] === side && isReady(i));
+    if (next === undefined) side = 1 - side;
+    else {
+      order.push(next);
+      waiting.delete(next);
+    }
+  }
+  return order;
 }

@@ -1,5 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
+import type { ElementType } from '../dtype.js';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
 import {
   type Constant,
   type Dim,
@@ -13,6 +15,7 @@ import {
 import { evaluate } from '../graph/passes/constants.js';
 import { removeDead } from '../graph/passes/rewrite.js';
 import { inferNode, type Shape } from '../graph/shapes.js';
+import { elementType, inferType, moves, takesCodes } from '../graph/types.js';
 import { Attributes } from './attributes.js';
 import {
   type GraphProto,
@@ -22,11 +25,13 @@ import {
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
-import { evaluateIntegers, type IntegerConstant } from './integers.js';
 import type { Made, NewNode, NodeContext } from './operators/context.js';
 import { OPERATORS } from './operators/index.js';
+import { dequantize, type QuantizedTensor, transposed } from './quantized.js';
 import {
   badModel,
+  CODE_TYPES,
+  type CodeTensor,
   FLOATS,
   type OnnxTensor,
   readSparse,
@@ -50,6 +55,9 @@ const INTEGER_TYPES: readonly number[] = [
   TensorProto_DataType.INT64,
   TensorProto_DataType.BOOL,
 ];
+
+/** Arithmetic whose results leave the range of 8-bit integers, where ONNX wraps. */
+const LEAVES_BYTES: ReadonlySet<Node['op']> = new Set(['add', 'sub', 'mul', 'div', 'pow'] as const);
 
 /** Operators that give integers for integers. */
 const KEEPS_INTEGERS: ReadonlySet<Node['op']> = new Set([
@@ -154,8 +162,11 @@ class Importer {
   /** Constants that are integers, and values that hold integers when the graph runs. */
   readonly #integers = new Map<ValueId, IntegerConstant>();
   readonly #integral = new Set<ValueId>();
-  /** Integer constants as f32, where a node that runs reads them. */
+  /** Integers as f32, where a node that runs reads them. */
   readonly #floats = new Map<ValueId, ValueId>();
+  /** Constants that are codes, and those of f32 that the model has as codes: they are made when something reads them. */
+  readonly #codes = new Map<ValueId, CodeTensor>();
+  readonly #quantized = new Map<ValueId, QuantizedTensor>();
   readonly #nodes: Node[] = [];
   readonly #inputs: { name: string; value: ValueId }[] = [];
   readonly #bindings = new Map<string, Binding>();
@@ -227,9 +238,13 @@ class Importer {
     if (name === '' || bound) badModel(place, 'a name that no other value has', JSON.stringify(name));
     const tensor = type?.value.case === 'tensorType' ? type.value.value : undefined;
     const isInteger = INTEGER_TYPES.includes(tensor?.elemType ?? 0);
-    if (!tensor?.shape || !(FLOATS.includes(tensor.elemType) || isInteger)) {
+    const code = CODE_TYPES[tensor?.elemType ?? 0];
+    const isCode = code?.bits === 8;
+    if (!tensor?.shape || !(FLOATS.includes(tensor.elemType) || isInteger || isCode)) {
       const got = tensor?.shape ? typeName(tensor.elemType) : 'no tensor with a shape';
-      this.#unsupported.push(`${place}: ${got} (only tensors of floats, int32, int64 and bool with a shape)`);
+      this.#unsupported.push(
+        `${place}: ${got} (only tensors of floats, uint8, int8, int32, int64 and bool with a shape)`,
+      );
       this.#bindings.set(name, { kind: 'lost' });
       return;
     }
@@ -240,15 +255,16 @@ class Importer {
       if (value.case !== 'dimValue' || value.value === -1n) return `${name}.${axis}`;
       return toInteger(value.value, `${place}.dim[${axis}]`, 0, MAX_ELEMENTS);
     });
-    const id = this.#addValue(name, shape);
-    if (isInteger) this.#integral.add(id);
+    const id = this.#addValue(name, shape, isCode ? code.dtype : undefined);
+    if (isInteger || isCode) this.#integral.add(id);
     this.#inputs.push({ name, value: id });
     this.#bindings.set(name, { kind: 'value', id });
   }
 
   #readOutput(name: string): ValueId {
     try {
-      return this.#asFloats(this.#valueOf(name, `graph.output "${name}"`));
+      const id = this.#valueOf(name, `graph.output "${name}"`);
+      return this.#type(id) === 'float32' ? this.#asFloats(id) : this.#operand(id);
     } catch (error) {
       if (error instanceof Unsupported) this.#unsupported.push(`output "${name}": ${error.message}`);
       else if (!(error instanceof Lost)) throw error;
@@ -256,10 +272,14 @@ class Importer {
     }
   }
 
-  #addValue(name: string, shape: Shape): ValueId {
+  #addValue(name: string, shape: Shape, dtype?: ElementType): ValueId {
     const id = this.#values.size;
-    this.#values.set(id, { id, name, shape });
+    this.#values.set(id, dtype && dtype !== 'float32' ? { id, name, shape, dtype } : { id, name, shape });
     return id;
+  }
+
+  #type(id: ValueId): ElementType {
+    return elementType(this.#values.get(id)!);
   }
 
   #addConstant(name: string, constant: Constant): ValueId {
@@ -272,6 +292,19 @@ class Importer {
     const id = this.#addValue(name, integers.dims);
     this.#integers.set(id, integers);
     this.#integral.add(id);
+    return id;
+  }
+
+  #addCodes(name: string, codes: CodeTensor): ValueId {
+    const id = this.#addValue(name, codes.dims, codes.dtype);
+    this.#codes.set(id, codes);
+    this.#integral.add(id);
+    return id;
+  }
+
+  #addQuantized(name: string, quantized: QuantizedTensor): ValueId {
+    const id = this.#addValue(name, quantized.codes.dims);
+    this.#quantized.set(id, quantized);
     return id;
   }
 
@@ -291,11 +324,80 @@ class Importer {
 
   #idOf(name: string, made: Made): ValueId {
     if (typeof made === 'number') return made;
-    return made.kind === 'integers' ? this.#addIntegers(name, made) : this.#addConstant(name, made);
+    switch (made.kind) {
+      case 'integers':
+        return this.#addIntegers(name, made);
+      case 'codes':
+        return this.#addCodes(name, made);
+      case 'quantized':
+        return this.#addQuantized(name, made);
+      default:
+        return this.#addConstant(name, made);
+    }
   }
 
-  /** The value itself, or an f32 constant of the same integers. */
+  /** A value that a node reads as it is: a constant of codes becomes one of the graph. */
+  #operand(id: ValueId): ValueId {
+    const codes = this.#codes.get(id);
+    if (codes && !this.#constants.has(id)) {
+      this.#constants.set(id, { dims: codes.dims, data: Float32Array.from(codes.data) });
+    }
+    return id;
+  }
+
+  /** The numbers of a constant of any kind. */
+  #numbers(id: ValueId, place: string): Constant | undefined {
+    const codes = this.#codes.get(id);
+    const quantized = this.#quantized.get(id);
+    if (codes) return { dims: codes.dims, data: Float32Array.from(codes.data) };
+    if (!quantized) return this.#constants.get(this.#asFloats(id));
+    const known = this.#constants.get(id);
+    if (known) return known;
+    this.#claim(quantized.codes.data.length, place);
+    const constant = dequantize(quantized);
+    this.#constants.set(id, constant);
+    return constant;
+  }
+
+  /** The same integers as f32. */
+  #toFloats(id: ValueId): ValueId {
+    const known = this.#floats.get(id);
+    if (known !== undefined) return known;
+    const { name, shape } = this.#values.get(id)!;
+    const codes = this.#codes.get(id);
+    const output = codes
+      ? this.#addConstant(name, { dims: codes.dims, data: Float32Array.from(codes.data) })
+      : this.#addValue(name, shape);
+    if (!codes)
+      this.#nodes.push({ op: 'dequantize', name: `${name}.cast`, inputs: [id], output, scale: 1, zeroPoint: 0 });
+    this.#floats.set(id, output);
+    this.#integral.add(output);
+    return output;
+  }
+
+  /** A constant that the model has as codes. Those with one scale stay codes: what reads them may do so too. */
+  #fromQuantized(id: ValueId, quantized: QuantizedTensor): ValueId {
+    const { codes, scale, zeroPoint } = quantized;
+    const known = this.#floats.get(id);
+    if (known !== undefined) return known;
+    if (scale.length !== 1 || codes.bits !== 8) {
+      this.#numbers(id, 'quantized constant');
+      return id;
+    }
+    const { name } = this.#values.get(id)!;
+    const inputs = [this.#operand(this.#addCodes(name, codes))];
+    const output = this.#addValue(name, codes.dims);
+    const meaning = { scale: scale[0], zeroPoint: zeroPoint?.[0] ?? 0 };
+    this.#nodes.push({ op: 'dequantize', name: `${name}.dequantize`, inputs, output, ...meaning });
+    this.#floats.set(id, output);
+    return output;
+  }
+
+  /** The value itself, or f32 of the same numbers. */
   #asFloats(id: ValueId): ValueId {
+    const quantized = this.#quantized.get(id);
+    if (quantized) return this.#fromQuantized(id, quantized);
+    if (this.#type(id) !== 'float32') return this.#toFloats(id);
     const integers = this.#integers.get(id);
     if (!integers) return id;
     const { name } = this.#values.get(id)!;
@@ -356,10 +458,11 @@ class Importer {
   #context(proto: NodeProto, attributes: Attributes, inputCount: number, place: string): NodeContext {
     const inputName = (input: number) => proto.input[input];
     const value = (input: number) => this.#valueOf(inputName(input), place);
-    const isConstant = (input: number) => this.#constants.has(value(input)) || this.#integers.has(value(input));
+    const isConstant = (input: number) =>
+      [this.#constants, this.#integers, this.#codes, this.#quantized].some((kind) => kind.has(value(input)));
     const dims = (input: number, what: string) => {
-      const integers = this.#integers.get(value(input));
-      if (integers) return integers.data;
+      const integers = this.#integers.get(value(input)) ?? this.#codes.get(value(input));
+      if (integers) return Array.from<Dim>(integers.data);
       if (this.#constants.has(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
       throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
     };
@@ -374,7 +477,7 @@ class Importer {
       isConstant,
       constant: (input, what, ranks) => {
         if (!isConstant(input)) throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
-        const constant = this.#constants.get(this.#asFloats(value(input)))!;
+        const constant = this.#numbers(value(input), place)!;
         if (ranks && !ranks.includes(constant.dims.length)) {
           badModel(`${place}: ${what}`, `${ranks.join(' or ')} dimensions`, `[${constant.dims.join(', ')}]`);
         }
@@ -389,6 +492,10 @@ class Importer {
       isInteger: (input) => this.#integers.has(value(input)),
       holdsIntegers: (id) => this.#integral.has(id),
       shape: (value) => this.#values.get(value)!.shape,
+      type: (value) => this.#type(value),
+      integerType: (input) => this.#integers.get(value(input))?.type,
+      codes: (input) => this.#codes.get(value(input)),
+      quantized: (input) => this.#quantized.get(value(input)),
       emit: (node) => this.#emit(node, proto, place),
       addConstant: (constant) => this.#addConstant(outputName(proto), constant),
       addScalar: (number, like = -1) =>
@@ -420,7 +527,9 @@ class Importer {
           return this.#addIntegers(name, folded);
         }
       }
-      const inputs = node.inputs.map((id) => this.#asFloats(id));
+      const folded = this.#moveCodes(full, name, place);
+      if (folded !== undefined) return folded;
+      const inputs = this.#inputsOf(full);
       const constants = inputs.map((id) => this.#constants.get(id));
       if (constants.every((constant) => constant !== undefined)) {
         const folded = evaluate({ ...full, inputs }, constants);
@@ -429,14 +538,17 @@ class Importer {
           return this.#addConstant(name, folded);
         }
       }
+      const types = inputs.map((id) => this.#type(id));
       const output = this.#addValue(name, []);
       const placed: Node = { ...full, inputs, name: this.#nameOf(full, name, output), output };
       const shape = inferNode(
         placed,
         inputs.map((id) => this.#values.get(id)!.shape),
       );
-      this.#values.set(output, { id: output, name, shape });
+      const dtype = inferType(placed, types);
+      this.#values.set(output, dtype === 'float32' ? { id: output, name, shape } : { id: output, name, shape, dtype });
       this.#nodes.push(placed);
+      if (dtype !== 'float32') this.#integral.add(output);
       const read = node.op === 'gather' ? inputs.slice(0, 1) : inputs;
       const keeps = KEEPS_INTEGERS.has(node.op) || isBinary(placed);
       if (keeps && read.every((id) => this.#integral.has(id))) this.#integral.add(output);
@@ -446,6 +558,46 @@ class Importer {
       const { expected, got, hint } = error;
       throw new ThinferError({ code: 'bad-model', place: error.place, expected, got, hint, cause: error });
     }
+  }
+
+  /** What a node reads: codes where it takes them, else f32. */
+  #inputsOf(node: Node): ValueId[] {
+    const floats = () => node.inputs.map((id) => this.#asFloats(id));
+    if (isBinary(node) && LEAVES_BYTES.has(node.op)) {
+      const bytes = node.inputs.find((id) => this.#type(id) === 'uint8' || this.#type(id) === 'int8');
+      if (bytes !== undefined) throw new Unsupported(`arithmetic on ${this.#type(bytes)}, which may wrap`);
+    }
+    if (!takesCodes(node)) return floats();
+    const [first, ...others] = node.inputs;
+    const type = this.#type(first);
+    if (type === 'float32') return floats();
+    if (node.op === 'gather') return [this.#operand(first), ...others.map((id) => this.#asFloats(id))];
+    // A border's number is written as what it surrounds.
+    if (node.op === 'pad' && others.length > 0) {
+      const value = this.#numbers(others[0], node.name);
+      if (!value) return floats();
+      const constant = this.#addValue(node.name, value.dims, type);
+      this.#constants.set(constant, value);
+      return [first, constant];
+    }
+    if (moves(node) && node.inputs.some((id) => this.#type(id) !== type)) return floats();
+    return node.inputs.map((id) => this.#operand(id));
+  }
+
+  /** Moves constants of codes, which stay such; undefined for whatever else. */
+  #moveCodes(node: Node, name: string, place: string): ValueId | undefined {
+    const [first] = node.inputs;
+    const quantized = this.#quantized.get(first);
+    if (node.op === 'transpose' && quantized) return this.#addQuantized(name, transposed(quantized, node.perm));
+    const codes = this.#codes.get(first);
+    if (!codes || !moves(node)) return undefined;
+    const constants = node.inputs.map((id) => this.#numbers(id, place));
+    if (!constants.every((constant) => constant !== undefined)) return undefined;
+    const folded = evaluate(node, constants);
+    if (!folded) return undefined;
+    this.#claim(folded.data.length, place);
+    const data = codes.dtype === 'uint8' ? Uint8Array.from(folded.data) : Int8Array.from(folded.data);
+    return this.#addCodes(name, { ...codes, dims: [...folded.dims], data });
   }
 
   /** Layers are addressed by name: one that is taken falls back to the output's, which is unique in the model. */

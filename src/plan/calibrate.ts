@@ -15,6 +15,9 @@ const LONG_MS = 0.5;
 const SQUARES = [64, 128, 256, 512, 1024];
 const ROWS = [512, 1024, 2048, 4096];
 
+/** Long enough that its rate shows. */
+const MOVED_BYTES = 2 ** 22;
+
 type Proceed = () => boolean | Promise<boolean>;
 
 /** Milliseconds of a kernel and of a run that holds only it, and what was predicted for the kernel. */
@@ -44,7 +47,34 @@ export async function calibrate(backend: Backend, proceed: Proceed): Promise<Rat
     bytesPerNs: rate(device.bytesPerNs, row),
     dispatchMs: tiny.ms,
     runMs: Math.max(tiny.runMs - tiny.ms, tiny.ms / 100),
+    ...(device.transfer && { transfer: await transferRates(backend, device.transfer) }),
   };
+}
+
+/** Reading back waits for what was written before: both ways are timed together. */
+async function transferRates(
+  backend: Backend,
+  { writeMs }: NonNullable<Rates['transfer']>,
+): Promise<NonNullable<Rates['transfer']>> {
+  const [small, large] = [new Float32Array(4), new Float32Array(MOVED_BYTES / 4)];
+  const buffer = backend.createBuffer(large.byteLength, 'calibration');
+  try {
+    const msOf = async (data: Float32Array) => {
+      const times: number[] = [];
+      for (let turn = 0; turn < TURNS; turn++) {
+        const start = performance.now();
+        backend.write(buffer, data);
+        await backend.read(buffer, data.length);
+        times.push(performance.now() - start);
+      }
+      return median(times);
+    };
+    const readMs = Math.max(await msOf(small), writeMs / 10);
+    const bothMs = Math.max((await msOf(large)) - readMs, readMs / 10);
+    return { writeMs, readMs, bytesPerNs: (2 * large.byteLength) / bothMs / 1e6 };
+  } finally {
+    backend.freeBuffer(buffer);
+  }
 }
 
 async function longest(

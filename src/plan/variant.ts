@@ -19,6 +19,8 @@ export interface Device {
   dispatchMs: number;
   /** Milliseconds of one run whatever it does: submit and read-back. */
   runMs: number;
+  /** To and from memory of its own: milliseconds of any transfer, and the rate. Absent: it works in the host's memory. */
+  transfer?: { writeMs: number; readMs: number; bytesPerNs: number };
   /** WASM: threads that share the tiles of a stage. */
   threads?: number;
   /** WebGPU: the device's limits. */

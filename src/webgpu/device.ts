@@ -92,6 +92,8 @@ function deviceFacts(gpu: GPUDevice, language?: ReadonlySet<string>, info = gpu.
     ...(software
       ? { macsPerNs: 0.5, bytesPerNs: 2, dispatchMs: 0.1, runMs: 5 }
       : { macsPerNs: 2000, bytesPerNs: 200, dispatchMs: 0.008, runMs: 1.5 }),
+    // Reading back waits for what was submitted: that is most of a run.
+    transfer: software ? { writeMs: 0.1, readMs: 5, bytesPerNs: 2 } : { writeMs: 0.05, readMs: 1.5, bytesPerNs: 5 },
     limits,
   };
 }

@@ -388,6 +388,11 @@ export function matmulSpecs(format: FormatName): MatmulSpec[] {
     }
   }
   add('zero', { linear: [7, 9, 34] });
+  if (format === 'int8' || format === 'csrInt8') {
+    // An image that several threads quantise.
+    const conv: ConvSpec = { image: [1, 67, 62], channels: 9, outputs: 5, kernel: 1, stride: 6 };
+    for (const activations of ['normal', 'positive'] as const) add('random', { conv }, { activations });
+  }
   add('zero', { conv: CONVOLUTIONS[0] });
   if (format === 'xnor') {
     for (const conv of CONVOLUTIONS) if (conv.padding) add('random', { conv: { ...conv, binaryPadding: 'one' } });
