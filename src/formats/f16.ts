@@ -14,7 +14,7 @@ export interface F16Weights {
 }
 
 /** `pack` takes the bits of halves as well. */
-interface F16Format extends Format<F16Weights> {
+export interface F16Format extends Format<F16Weights> {
   pack(dense: Float32Array | Uint16Array, options: MatrixShape): F16Weights;
 }
 
