@@ -4,7 +4,6 @@ import * as assert from 'uvu/assert';
 import { MAX_ELEMENTS } from '../src/errors.js';
 import { quantizeSample, quantizeValue, roundHalfEven } from '../src/formats/activations.js';
 import { formsOf } from '../src/formats/forms.js';
-import { isHalf } from '../src/formats/half.js';
 import {
   bcsr,
   type CodebookWeights,
@@ -34,6 +33,7 @@ import {
   referenceSoftmax,
   referenceTranspose,
 } from '../src/graph/reference.js';
+import { isF16 } from '../src/half.js';
 import { windowGeometry } from '../src/layers/geometry.js';
 import { conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
 import type { PoolProblem } from '../src/plan/problem.js';
@@ -331,7 +331,7 @@ f16Suite('every half comes back, and is what its bits say', () => {
     [0x7bff, 65504],
   ]) {
     assert.ok(Object.is(values[halves.indexOf(bits)], value), `0x${bits.toString(16)}`);
-    assert.ok(isHalf(value));
+    assert.ok(isF16(value));
   }
   // Larger bits are larger numbers.
   for (let bits = 1; bits < 0x7c00; bits++) assert.ok(values[bits] > values[bits - 1]);
@@ -364,7 +364,7 @@ f16Suite('pack rounds to the nearest half, of two to the even one', () => {
         const theirs = Math.abs(other - Math.abs(x));
         assert.ok(error < theirs || (error === theirs && (halves[0] & 1) === 0), `${x} is ${y}`);
       }
-      assert.is(isHalf(x), error === 0);
+      assert.is(isF16(x), error === 0);
     }),
     { ...RUNS, numRuns: 3000 },
   );

@@ -1,8 +1,8 @@
 import { describe, ThinferError } from '../errors.js';
+import { F16_INFINITY, fromF16, toF16 } from '../half.js';
 import { allocate, requireArray, requireDense, requireShape, requireWeights } from './checks.js';
 import { plainActivations } from './dense.js';
 import type { Format, MatrixShape } from './format.js';
-import { floatOfHalf, HALF_INFINITY, halfOfFloat } from './half.js';
 
 /** Weights of 16 bits, row-major [rows, cols], as their bits. Size: 2 * rows * cols bytes. */
 export interface F16Weights {
@@ -14,7 +14,7 @@ export interface F16Weights {
 }
 
 /** `pack` takes the bits of halves as well. */
-interface F16Format extends Format<F16Weights> {
+export interface F16Format extends Format<F16Weights> {
   pack(dense: Float32Array | Uint16Array, options: MatrixShape): F16Weights;
 }
 
@@ -33,8 +33,8 @@ export const f16: F16Format = {
     const { rows, cols } = options;
     const halves = allocate(Uint16Array, count, 'f16.pack');
     for (let i = 0; i < count; i++) {
-      halves[i] = halfOfFloat(dense[i]);
-      if ((halves[i] & HALF_INFINITY) !== HALF_INFINITY) continue;
+      halves[i] = toF16(dense[i]);
+      if ((halves[i] & F16_INFINITY) !== F16_INFINITY) continue;
       throw new ThinferError({
         code: 'bad-weights',
         place: `f16.pack.dense[${i}]`,
@@ -47,20 +47,20 @@ export const f16: F16Format = {
   },
 
   unpack(weights) {
-    return Float32Array.from(f16.validate(weights, 'f16.unpack').halves, floatOfHalf);
+    return Float32Array.from(f16.validate(weights, 'f16.unpack').halves, fromF16);
   },
 
   validate(weights, place = 'f16') {
     const count = requireWeights(weights, 'f16', place);
     const { halves } = weights;
     requireArray(halves, Uint16Array, count, `${place}.halves`);
-    const wrong = halves.findIndex((bits) => (bits & HALF_INFINITY) === HALF_INFINITY);
+    const wrong = halves.findIndex((bits) => (bits & F16_INFINITY) === F16_INFINITY);
     if (wrong >= 0) {
       throw new ThinferError({
         code: 'bad-weights',
         place: `${place}.halves[${wrong}]`,
         expected: 'the bits of a finite number',
-        got: `0x${halves[wrong].toString(16)} (${floatOfHalf(halves[wrong])})`,
+        got: `0x${halves[wrong].toString(16)} (${fromF16(halves[wrong])})`,
       });
     }
     return weights;
@@ -73,7 +73,7 @@ export const f16: F16Format = {
   decode(weights) {
     const { rows, cols, halves } = f16.validate(weights, 'f16.decode');
     const values = allocate(Float64Array, rows * cols, 'f16.decode');
-    for (let i = 0; i < halves.length; i++) values[i] = floatOfHalf(halves[i]);
+    for (let i = 0; i < halves.length; i++) values[i] = fromF16(halves[i]);
     return { values, rowScale: new Float64Array(rows).fill(1) };
   },
 

@@ -22,7 +22,7 @@ export type { CsrOptions, CsrWeights } from './csr.js';
 export type { CsrCodebookOptions, CsrCodebookWeights } from './csr-codebook.js';
 export type { CsrInt8Options, CsrInt8Weights } from './csr-int8.js';
 export type { DenseWeights } from './dense.js';
-export type { F16Weights } from './f16.js';
+export type { F16Format, F16Weights } from './f16.js';
 export type { DecodedActivations, DecodedWeights, Format, FormatName, MatrixShape, Weights } from './format.js';
 export type { GroupedOptions, Int2Weights, Int4Weights } from './grouped.js';
 export type { Int8Options, Int8Weights } from './int8.js';

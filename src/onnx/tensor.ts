@@ -1,5 +1,5 @@
 import { MAX_ELEMENTS, ThinferError } from '../errors.js';
-import { floatsFromBf16, floatsFromF16 } from '../formats/half.js';
+import { floatsFromBf16, floatsFromF16 } from '../half.js';
 import {
   type SparseTensorProto,
   type TensorProto,

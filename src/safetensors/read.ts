@@ -1,5 +1,5 @@
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
-import { floatsFromBf16, floatsFromF16 } from '../formats/half.js';
+import { floatsFromBf16, floatsFromF16 } from '../half.js';
 
 /** The array that holds the elements of a tensor, by its type; types that JavaScript has no numbers of come as their bits. */
 export interface ArrayByType {

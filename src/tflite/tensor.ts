@@ -1,5 +1,5 @@
 import { type CodeBits, readCode } from '../formats/bits.js';
-import { floatsFromBf16, floatsFromF16 } from '../formats/half.js';
+import { floatsFromBf16, floatsFromF16 } from '../half.js';
 import { product } from '../plan/strides.js';
 import { badModel, Unsupported } from './errors.js';
 import { type TensorQuantization, type TfliteTensor, typeName } from './file.js';
