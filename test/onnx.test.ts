@@ -16,7 +16,7 @@ import { createWasmBackend } from '../src/wasm/index.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
 import { requireCapability } from './support/capability.js';
 import { apply, damage, loadsOrRefuses } from './support/damage.js';
-import { gunzip, readFashion, readFixture } from './support/fixtures.js';
+import { readFashion, readFixture, untarGzip } from './support/fixtures.js';
 import { runNodeTest } from './support/onnx-node.js';
 import { floatTensor, intTensor, OnnxWriter } from './support/onnx-writer.js';
 import { ReferenceBackend } from './support/reference-backend.js';
@@ -69,24 +69,11 @@ const conformance = suite('onnx node tests');
 /** How many scripts/pick-onnx-tests.ts has picked. */
 const NODE_TESTS = 408;
 
-/** Files of an uncompressed ustar archive. */
-function untar(archive: Uint8Array): Map<string, Uint8Array> {
-  const text = (start: number, length: number) =>
-    new TextDecoder().decode(archive.subarray(start, start + length)).replace(/\0.*/s, '');
-  const files = new Map<string, Uint8Array>();
-  for (let at = 0; text(at, 100) !== ''; ) {
-    const size = Number.parseInt(text(at + 124, 12), 8);
-    files.set(text(at, 100), archive.subarray(at + 512, at + 512 + size));
-    at += 512 + 512 * Math.ceil(size / 512);
-  }
-  return files;
-}
-
 /** Tests of integers of 8 bits, for which WebGPU may have no kernel. */
 const ON_CODES = /int8|integer|quantize|qlinear/;
 
 async function checkConformance(backend: Backend, every: number): Promise<void> {
-  const files = untar(await gunzip(await readFixture('test/data/onnx-node.tar.gz')));
+  const files = await untarGzip(await readFixture('test/data/onnx-node.tar.gz'));
   const names = [...files.keys()].filter((path) => path.endsWith('/model.onnx')).map((path) => path.split('/')[0]);
   assert.is(names.length, NODE_TESTS);
   const wrong: string[] = [];

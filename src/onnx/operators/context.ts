@@ -74,6 +74,8 @@ export type Made = ValueId | OnnxTensor | IntegerConstant | QuantizedTensor;
 /** An axis attribute counted from the front. */
 export function axisOf(c: NodeContext, fallback: number, rank: number, last = rank - 1): number {
   const axis = c.attributes.int('axis', fallback, -rank, last);
+  // The default is no axis of a scalar.
+  if (axis < -rank) c.bad('input', 'at least one dimension', 'none');
   return axis < 0 ? axis + rank : axis;
 }
 
