@@ -58,6 +58,8 @@ const FRESH_MS = 15;
 const SLICE_MS = 4;
 /** A row whose answer differs from the incumbent's by more of its largest number is wrong here. */
 const TOLERANCE = 1e-3;
+/** The part of the budget after which no further rival is packed. */
+const PACKING_SHARE = 0.5;
 /** Milliseconds of timing for one model, or for one problem of a layer. */
 const BUDGET_MS = 300;
 
@@ -186,7 +188,8 @@ export class Tuner {
     const { candidates } = select(problem, [backend], { forms, measured });
     const thoroughness = THOROUGHNESS[effort];
     const rivals = shortlist(candidates, thoroughness);
-    const ring = await openRing(job, rivals);
+    const proceed = this.#proceed(job);
+    const ring = await openRing(job, rivals, start + PACKING_SHARE * budgetMs, proceed);
     try {
       const clock = backend.device.backend === 'wasm' || backend.device.features.has('timestamp-query');
       const result = await contest(ring.trials, {
@@ -194,7 +197,7 @@ export class Tuner {
         turnMs: Math.max(clock ? thoroughness.turnMs : FENCED_TURN_MS, STEPS_A_TURN * step),
         budgetMs: budgetMs - (performance.now() - start),
         warmMs: ring.names.every((name) => this.#warm.has(name)) ? 0 : FRESH_MS,
-        proceed: this.#proceed(job),
+        proceed,
       });
       if (!result) return { spentMs: performance.now() - start, changed: false };
       for (const name of ring.names) this.#warm.add(name);
@@ -261,7 +264,7 @@ function tableKey(backends: readonly Backend[]): string {
   return `${version} ${(hash >>> 0).toString(16)}`;
 }
 
-/** The rows worth timing, the chosen one first. */
+/** The rows worth timing: the chosen one first, then the best dense one, the likely before others. */
 function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }: Thoroughness): Candidate[] {
   const able = candidates.filter(({ predictedMs }) => predictedMs < Infinity);
   const chosen = able.find((candidate) => candidate.chosen)!;
@@ -270,8 +273,8 @@ function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }:
   const light = byPrediction.filter(({ bytes = 0 }) => bytes <= mostBytes);
   const near = light.filter(({ predictedMs }) => predictedMs <= reach * least).slice(0, most - 1);
   const dense = light.find(({ format }) => format === 'dense');
-  const unsafe = dense && !near.includes(dense) && dense.predictedMs <= Math.max(reach, DENSE_REACH) * least;
-  return [chosen, ...near, ...(unsafe && chosen.format !== 'dense' ? [dense] : [])];
+  const safe = !dense || chosen.format === 'dense' || dense.predictedMs > Math.max(reach, DENSE_REACH) * least;
+  return safe ? [chosen, ...near] : [chosen, dense, ...near.filter((candidate) => candidate !== dense)];
 }
 
 /** Rows made ready to be timed, and what they need. */
@@ -281,8 +284,16 @@ interface Ring {
   free(): void;
 }
 
-/** The rivals that run and give the same answer as the first. */
-async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: readonly Candidate[]): Promise<Ring> {
+/**
+ * The rivals that run and give the same answer as the first.
+ * @param deadline when no more of them are packed, beyond the first two
+ */
+async function openRing(
+  { backend, problem, forms, bias }: TuneJob,
+  rivals: readonly Candidate[],
+  deadline: number,
+  proceed: () => Promise<boolean>,
+): Promise<Ring> {
   const bench = openBench(backend, problem);
   const packed = new Map<string, Operands>();
   const trials: Trial[] = [];
@@ -294,6 +305,8 @@ async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: read
   };
   let expected: ArrayLike<number> | undefined;
   for (const { variant: name } of rivals) {
+    if (trials.length > 0 && !(await proceed())) break;
+    if (trials.length > 1 && performance.now() > deadline) break;
     try {
       const { variant, problem: asked } = select(problem, [backend], { force: name, forms });
       const layout = backend.layoutOf(variant, asked);
