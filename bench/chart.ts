@@ -6,6 +6,8 @@ import type { Chart } from './types.js';
 const COLUMNS = 3;
 /** Mid tones that stand out from white and from black, in the order of the series. */
 const COLORS = ['#8a8f98', '#d9822b', '#2f81f7', '#2da44e', '#a371f7', '#e5534b', '#1b9aaa'];
+const X_TICKS = [0.02, 0.05, 0.1, 0.2, 0.5];
+const Y_TICKS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10];
 const TEXT = `svg { color: #1f2328; background: none }
 @media (prefers-color-scheme: dark) { svg { color: #d1d7e0 } }`;
 
@@ -26,8 +28,8 @@ export async function draw({ x, y, points }: Chart): Promise<string> {
     height: 300 * rows,
     marginTop: 30,
     style: { fontSize: '11px' },
-    x: { type: 'log', label: x, tickFormat: (density: number) => `${Math.round(100 * density)} %`, ticks: 5 },
-    y: { type: 'log', label: y, grid: true, tickFormat: '~g' },
+    x: { type: 'log', label: x, tickFormat: (density: number) => `${Math.round(100 * density)} %`, ticks: X_TICKS },
+    y: { type: 'log', label: y, grid: true, ticks: Y_TICKS, tickFormat: '~g' },
     color: { domain: series, range: COLORS },
     fx: { axis: null, domain: Array.from({ length: COLUMNS }, (_, i) => i) },
     fy: { axis: null, domain: Array.from({ length: rows }, (_, i) => i) },

@@ -391,6 +391,21 @@ tuning('dense is timed against sparse formats, and wins where it is faster', asy
   assert.is(backend.memory.bytes, 0, 'nothing of the contest is left');
 });
 
+tuning('when packing takes too long, dense is still timed', async () => {
+  const backend = new ReferenceBackend({
+    rows: [
+      simulatedRow('csr_a', 'csr', 1, 3),
+      simulatedRow('csr_b', 'csr', 1.1, 1),
+      simulatedRow('dense_a', 'dense', 3.5, 2),
+    ],
+  });
+  const tuner = new Tuner([backend]);
+  const work = job(backend);
+  await tuner.now('quick', async () => void (await tuner.tune(work, 'quick', 0)));
+  assert.equal(Object.keys(tuner.measured(work.problem)(backend.device)!.ms), ['csr_a', 'dense_a']);
+  assert.is(chosenBy(tuner, work), 'dense_a');
+});
+
 tuning('a choice is settled: a device that lies does not flip it back and forth', async () => {
   const random = createRandom(4);
   const lies = (): number => 1 + 4 * random.next();

@@ -60,6 +60,8 @@ const SLICE_MS = 4;
 const TOLERANCE = 1e-3;
 /** The name under which storage has them: one for each version of the package. */
 const STORED_AS = `choices ${version}`;
+/** The part of the budget after which no further rival is packed. */
+const PACKING_SHARE = 0.5;
 /** Milliseconds of timing for one model, or for one problem of a layer. */
 const BUDGET_MS = 300;
 
@@ -190,7 +192,8 @@ export class Tuner {
     const { candidates } = select(problem, [backend], { forms, measured });
     const thoroughness = THOROUGHNESS[effort];
     const rivals = shortlist(candidates, thoroughness);
-    const ring = await openRing(job, rivals, start + budgetMs);
+    const proceed = this.#proceed(job);
+    const ring = await openRing(job, rivals, start + PACKING_SHARE * budgetMs, proceed);
     try {
       const clock = backend.device.backend === 'wasm' || backend.device.features.has('timestamp-query');
       const result = await contest(ring.trials, {
@@ -198,7 +201,7 @@ export class Tuner {
         turnMs: Math.max(clock ? thoroughness.turnMs : FENCED_TURN_MS, STEPS_A_TURN * step),
         budgetMs: budgetMs - (performance.now() - start),
         warmMs: ring.names.every((name) => this.#warm.has(name)) ? 0 : FRESH_MS,
-        proceed: this.#proceed(job),
+        proceed,
       });
       if (!result) return { spentMs: performance.now() - start, changed: false };
       for (const name of ring.names) this.#warm.add(name);
@@ -257,7 +260,7 @@ async function awake(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The rows worth timing, the chosen one first. */
+/** The rows worth timing: the chosen one first, then the best dense one, the likely before others. */
 function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }: Thoroughness): Candidate[] {
   const able = candidates.filter(({ predictedMs }) => predictedMs < Infinity);
   const chosen = able.find((candidate) => candidate.chosen)!;
@@ -266,8 +269,8 @@ function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }:
   const light = byPrediction.filter(({ bytes = 0 }) => bytes <= mostBytes);
   const near = light.filter(({ predictedMs }) => predictedMs <= reach * least).slice(0, most - 1);
   const dense = light.find(({ format }) => format === 'dense');
-  const unsafe = dense && !near.includes(dense) && dense.predictedMs <= Math.max(reach, DENSE_REACH) * least;
-  return [chosen, ...near, ...(unsafe && chosen.format !== 'dense' ? [dense] : [])];
+  const safe = !dense || chosen.format === 'dense' || dense.predictedMs > Math.max(reach, DENSE_REACH) * least;
+  return safe ? [chosen, ...near] : [chosen, dense, ...near.filter((candidate) => candidate !== dense)];
 }
 
 /** Rows made ready to be timed, and what they need. */
@@ -277,11 +280,15 @@ interface Ring {
   free(): void;
 }
 
-/** The rivals that run and give the same answer as the first, as far as the time lasts. */
+/**
+ * The rivals that run and give the same answer as the first.
+ * @param deadline when no more of them are packed, beyond the first two
+ */
 async function openRing(
   { backend, problem, forms, bias }: TuneJob,
   rivals: readonly Candidate[],
   deadline: number,
+  proceed: () => Promise<boolean>,
 ): Promise<Ring> {
   const bench = openBench(backend, problem);
   const packed = new Map<string, Operands>();
@@ -294,7 +301,8 @@ async function openRing(
   };
   let expected: ArrayLike<number> | undefined;
   for (const { variant: name } of rivals) {
-    if (trials.length > 0 && performance.now() > deadline) break;
+    if (trials.length > 0 && !(await proceed())) break;
+    if (trials.length > 1 && performance.now() > deadline) break;
     try {
       const { variant, problem: asked } = select(problem, [backend], { force: name, forms });
       const layout = backend.layoutOf(variant, asked);
