@@ -12,6 +12,7 @@ import {
 import { loadTflite, readTflite } from '../src/tflite/index.js';
 import { createWasmBackend } from '../src/wasm/index.js';
 import { readFixture } from './support/fixtures.js';
+import { createRandom, uniforms } from './support/random.js';
 import { ReferenceBackend } from './support/reference-backend.js';
 import { type TfliteCase, tfliteCases } from './support/tflite-cases.js';
 import { tfliteFiles } from './support/tflite-files.js';
@@ -112,6 +113,64 @@ litert('weights stay as the file has them', async () => {
       name,
     );
     model.free();
+  }
+});
+
+/** One fully connected layer. */
+function fullyConnected(x: WrittenTensor, w: WrittenTensor, y: WrittenTensor): Uint8Array {
+  return new TfliteWriter()
+    .input('x', x)
+    .tensor('w', w)
+    .tensor('y', y)
+    .operator(Op.FULLY_CONNECTED, ['x', 'w', ''], ['y'], Options.FullyConnectedOptions, [{ int8: 0 }])
+    .output('y')
+    .bytes();
+}
+
+litert('unsigned codes mean the same as signed ones', async () => {
+  const random = createRandom(5);
+  const signed = (length: number) => Int8Array.from({ length }, () => random.integer(-128, 127));
+  const [x, w] = [signed(2 * 40), signed(7 * 40)];
+  const unsigned = (data: Int8Array) => Uint8Array.from(data, (code) => code + 128);
+  const model = (type: Type, weights: Int8Array | Uint8Array, shift: number) => {
+    const codes = (scale: number, zeroPoint: number) => ({ scale: [scale], zeroPoint: [zeroPoint + shift] });
+    const of = (shape: number[], scale: number, zeroPoint: number) => {
+      return { shape, type, quantization: codes(scale, zeroPoint) };
+    };
+    return fullyConnected(of([2, 40], 0.1, 4), { ...of([7, 40], 0.02, -3), data: weights }, of([2, 7], 0.9, -11));
+  };
+  const backend = await createWasmBackend();
+  const [plus, minus] = await Promise.all([
+    load(model(Type.UINT8, unsigned(w), 128), backend),
+    load(model(Type.INT8, w, 0), backend),
+  ]);
+  const [above, below] = [await plus.run({ x: unsigned(x) }), await minus.run({ x })];
+  assert.instance(above.y.data, Uint8Array);
+  assert.equal(above.y.data, unsigned(below.y.data as unknown as Int8Array));
+  assert.ok(new Set(below.y.data).size > 5);
+});
+
+litert('codes of 4 bits are the same numbers in 8', async () => {
+  const random = createRandom(6);
+  for (const cols of [31, 32]) {
+    const codes = Int8Array.from({ length: 5 * cols }, () => random.integer(-8, 7));
+    const nibbles = new Uint8Array(Math.ceil(codes.length / 2));
+    for (const [i, code] of codes.entries()) nibbles[i >> 1] |= (code & 15) << (4 * (i & 1));
+    const quantization = { scale: [0.1, 0.2, 0.3, 0.4, 0.5] };
+    const model = (type: Type, data: Int8Array | Uint8Array) =>
+      fullyConnected({ shape: [3, cols] }, { shape: [5, cols], type, data, quantization }, { shape: [3, 5] });
+    const backend = await createWasmBackend();
+    const [four, eight] = [
+      await load(model(Type.INT4, nibbles), backend),
+      await load(model(Type.INT8, codes), backend),
+    ];
+    assert.equal(
+      [four, eight].map((net) => net.explain()[0].format),
+      ['int4', 'int8'],
+    );
+    const x = uniforms(random, 3 * cols);
+    const [a, b] = [(await four.run({ x })).y.data, (await eight.run({ x })).y.data];
+    for (const [i, y] of b.entries()) assert.ok(Math.abs(y - a[i]) <= 1e-5 * (1 + Math.abs(y)), `${y} and ${a[i]}`);
   }
 });
 

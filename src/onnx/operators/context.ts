@@ -62,6 +62,8 @@ export interface NodeContext {
 export interface Operator {
   attributes: readonly string[];
   inputs: readonly [min: number, max: number];
+  /** Of the inputs that it must name, those that may be empty. */
+  optional?: readonly number[];
   /** Returns what its first output is, or all of them in their order. */
   read(c: NodeContext): Made | Made[];
 }
@@ -72,6 +74,8 @@ export type Made = ValueId | OnnxTensor | IntegerConstant | QuantizedTensor;
 /** An axis attribute counted from the front. */
 export function axisOf(c: NodeContext, fallback: number, rank: number, last = rank - 1): number {
   const axis = c.attributes.int('axis', fallback, -rank, last);
+  // The default is no axis of a scalar.
+  if (axis < -rank) c.bad('input', 'at least one dimension', 'none');
   return axis < 0 ? axis + rank : axis;
 }
 
