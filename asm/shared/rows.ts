@@ -68,7 +68,8 @@ function packRows(pointers: usize, taps: u32, channels: u32, six: bool, to: usiz
     }
     pointers += rows * sizeof<usize>();
     let c: u32 = 0;
-    for (; c + 4 <= channels; c += 4) {
+    // Two or three channels at the end take a vector too: what it writes past them is overwritten, or in spare scratch.
+    for (; c + 2 <= channels; c += 4) {
       storeTransposed(v128.load(p0), v128.load(p1), v128.load(p2), v128.load(p3), to, stride);
       if (six) {
         const r4 = v128.load(p4), r5 = v128.load(p5);
@@ -84,7 +85,7 @@ function packRows(pointers: usize, taps: u32, channels: u32, six: bool, to: usiz
       p1 += 16;
       p2 += 16;
       p3 += 16;
-      to += 4 * stride;
+      to += min(channels - c, 4) * stride;
     }
     for (; c < channels; c++) {
       f32.store(to, f32.load(p0), 0);

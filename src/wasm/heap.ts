@@ -2,6 +2,8 @@ import { ThinferError } from '../errors.js';
 
 const PAGE = 65536;
 const ALIGN = 64;
+/** At the end of the memory, never given away: kernels may read a vector that begins in the last block. */
+const SPARE = 64;
 /** wasm32 memory: 65536 pages. */
 const MAX_BYTES = 2 ** 32 - PAGE;
 
@@ -25,7 +27,7 @@ export class Heap {
   constructor(memory: WebAssembly.Memory, base: number) {
     this.memory = memory;
     const start = Math.ceil(base / ALIGN) * ALIGN;
-    this.#free = [{ address: start, bytes: memory.buffer.byteLength - start }];
+    this.#free = [{ address: start, bytes: memory.buffer.byteLength - SPARE - start }];
   }
 
   get bytes(): number {
@@ -82,7 +84,7 @@ export class Heap {
 
   /** Makes the last free block at least `size` bytes long. */
   #grow(size: number, place: string): void {
-    const end = this.memory.buffer.byteLength;
+    const end = this.memory.buffer.byteLength - SPARE;
     const last = this.#free.at(-1);
     const atEnd = last && last.address + last.bytes === end ? last.bytes : 0;
     const needed = size - atEnd;

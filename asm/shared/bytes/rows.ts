@@ -62,21 +62,20 @@ export function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, 
   facts.zeroPair = <u32>(zeroPoint & 0xffff) * 0x10001;
   for (let tap: u32 = 0; tap < taps; tap++) {
     const from = load<usize>(pointers + tap * stride);
-    let c: u32 = 0;
+    // Whole vectors: what they write past the tap, the next one or the zeros at the end overwrite.
     if (pairs) {
       if (from == 0) {
-        memory.fill(to, 0, channels * 2);
+        for (let c: u32 = 0; c < channels; c += 8) v128.store(to + c * 2, i16x8.splat(0));
       } else {
-        for (; c + 8 <= channels; c += 8) v128.store(to + c * 2, i16x8.sub(v128.load8x8_u(from + c), zero));
-        for (; c < channels; c++) store<i16>(to + c * 2, <i16>(<i32>load<u8>(from + c) - zeroPoint));
+        for (let c: u32 = 0; c < channels; c += 8) v128.store(to + c * 2, i16x8.sub(v128.load8x8_u(from + c), zero));
       }
       to += channels * 2;
     } else {
       if (from == 0) {
-        memory.fill(to, <u8>zeroPoint, channels);
+        const outside = i8x16.splat(<i8>zeroPoint);
+        for (let c: u32 = 0; c < channels; c += 16) v128.store(to + c, outside);
       } else {
-        for (; c + 16 <= channels; c += 16) v128.store(to + c, v128.load(from + c));
-        for (; c < channels; c++) store<u8>(to + c, load<u8>(from + c));
+        for (let c: u32 = 0; c < channels; c += 16) v128.store(to + c, v128.load(from + c));
       }
       to += channels;
     }
