@@ -251,7 +251,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_16x1',
       'csrCodebook16_spmm_32x1',
-      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_32x1',
     ],
     'csrCodebook 256 10%': [
@@ -398,7 +398,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_16x1',
       'csrCodebook16_spmm_32x1',
-      'csrCodebook16_spmm_16x1',
+      'csrCodebook16_spmm_32x1',
       'csrCodebook16_spmm_32x1',
     ],
     'csrCodebook 256 10%': [
