@@ -1,13 +1,14 @@
 // The kernels of one module. Each is (job, begin, end, scratch): see shared/job.ts.
 export { dense_gemm, dense_gemv } from './dense/dense';
 export { dense_depthwise } from './dense/depthwise';
+export { f16_gemm, f16_gemv, f16_depthwise } from './f16/f16';
 export * from './csr/csr';
 export * from './csr-codebook/csr-codebook';
 export * from './bcsr/bcsr';
 export * from './nm/nm';
 export * from './csr-int8/csr-int8';
 export { codes_depthwise, codebook_depthwise } from './shared/depthwise';
-export { int8_quantize } from './int8/quantize';
+export { int8_quantize, int8_ranges } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';
 export { binary_gemm, binary_gemv } from './binary/binary';

@@ -13,6 +13,7 @@ import type { MatmulProblem } from '../src/plan/problem.js';
 import { select } from '../src/plan/select.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
 import { check, expectedOf } from './check.js';
+import { type EncodeRow, measureEncoding } from './encode.js';
 import { outputSize, runnable } from './ours.js';
 import { problemOf } from './problems.js';
 import { median } from './race.js';
@@ -27,6 +28,7 @@ const DENSITIES = [0.1];
 /** A timed pass repeats a kernel until it takes about this long, so that the clock's steps do not matter. */
 const PASS_MS = 5;
 const MOST_REPEATS = 200;
+const ENCODE_ROUNDS = 100;
 const OPERATIONS_PER_MS = 1e6;
 
 interface GpuRow {
@@ -260,6 +262,10 @@ const main = defineCommand({
     }
     bar.stop();
     backend.free();
+    const encode: EncodeRow[] = [];
+    for (const recipe of recipes.filter((name) => ['dense', 'int8', 'csr'].includes(name))) {
+      encode.push(await measureEncoding(recipe, ENCODE_ROUNDS));
+    }
     const torch = await torchRows(shapes, densities[0]);
     if (torch.note) notes.push(torch.note);
     const peers = [...(await tfjsRows(shapes, Number(args.rounds), notes)), ...torch.rows];
@@ -270,13 +276,17 @@ const main = defineCommand({
         peers.filter((peer) => peer.shape === shape),
       );
     }
+    for (const { recipe, layers, encodeMs, submitMs } of encode) {
+      const [encoding, submitting] = [encodeMs, submitMs].map((ms) => `${ms.toFixed(3)} ms`);
+      console.log(`encode: ${layers} convolutions of ${recipe} in ${encoding}, submit ${submitting}, on the host`);
+    }
     for (const { peer, what } of peers.filter(({ shape }) => shape === '')) console.log(`${pc.cyan(peer)} ${what}`);
     for (const note of notes) console.log(pc.yellow(note));
     console.log(pc.dim('* the row that predicted time selects.'));
     const file = args.json ?? (args.quick ? undefined : `bench/results/${slug(device.label)}.json`);
     if (file) {
       const machine = { gpu: device.label, features: [...device.features], limits: device.limits };
-      writeResults(file, { machine, rows, peers, notes });
+      writeResults(file, { machine, rows, encode, peers, notes });
       console.log(`${rows.length} rows in ${file}`);
     }
     // Dawn's threads keep a process alive.

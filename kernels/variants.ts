@@ -2,10 +2,12 @@ import type { WebgpuVariant } from '../src/webgpu/variant.js';
 import { activation } from './activation/variants.js';
 import { batchMatmul } from './batch_matmul/variants.js';
 import { codebook } from './codebook/variants.js';
+import { codes } from './codes/variants.js';
 import { copy } from './copy/variants.js';
 import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
+import { f16 } from './f16/variants.js';
 import { gather } from './gather/variants.js';
 import { int8 } from './int8/variants.js';
 import { lowbit } from './lowbit/variants.js';
@@ -19,6 +21,7 @@ import { xnor } from './xnor/variants.js';
 /** The WebGPU table. Selection, tests and benches read it; nothing lists the kernels a second time. */
 export const webgpuVariants = [
   ...dense,
+  ...f16,
   ...csr,
   ...int8,
   ...lowbit,
@@ -29,6 +32,7 @@ export const webgpuVariants = [
   ...elementwise,
   ...softmax,
   ...copy,
+  ...codes,
   ...gather,
   ...resample,
   ...reduce,

@@ -29,6 +29,10 @@ export function externals(): string[] {
 const doors = [
   { in: 'src/index.ts', out: 'index' },
   { in: 'src/onnx/index.ts', out: 'onnx' },
+  { in: 'src/advise/index.ts', out: 'advise' },
+  { in: 'src/report/index.ts', out: 'report' },
+  { in: 'src/tflite/index.ts', out: 'tflite' },
+  { in: 'src/safetensors/index.ts', out: 'safetensors' },
   { in: 'src/cli/index.ts', out: 'cli' },
 ].filter((door) => existsSync(join(root, door.in)));
 

@@ -15,6 +15,7 @@ export {
   csrCodebook,
   csrInt8,
   dense,
+  f16,
   formats,
   int2,
   int4,
@@ -26,10 +27,14 @@ export {
 export type { Int8Weights } from './formats/int8.js';
 export type { TernaryWeights } from './formats/ternary.js';
 export type { XnorWeights } from './formats/xnor.js';
+export type { MemoryMode } from './layers/forms.js';
 export type { Pair, WindowOptions } from './layers/geometry.js';
 export type { Layer, LayerInput } from './layers/layer.js';
 export type { Conv2dOptions, MatmulOptions, OutputOption, QuantizationOption } from './layers/problem.js';
+export type { ChoicesFile, Effort } from './plan/choices.js';
 export type { Activation } from './plan/problem.js';
+export type { ChoiceStorage } from './plan/storage.js';
+export type { TuneMode } from './plan/tuner.js';
 export type { BackendName, Candidate, Device } from './plan/variant.js';
 export { createRuntime, type LayerOptions, Runtime, type RuntimeOptions } from './runtime.js';
 export { Tensor } from './tensor.js';

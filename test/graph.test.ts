@@ -1127,4 +1127,16 @@ executor('a value that is read late and is an output keeps its memory', async ()
   model.free();
 });
 
+executor('nothing is computed from no elements', async () => {
+  const writer = new OnnxWriter()
+    .input('x', ['N', 3])
+    .node('ReduceMax', ['x'], ['y'], { axes: [0] })
+    .output('y');
+  const model = await Model.create({ backends: [new ReferenceBackend()] }, readOnnx(writer.bytes()));
+  const error = await model.run({ x: { shape: [0, 3], data: new Float32Array() } }).catch((reason) => reason);
+  assert.is(error.code, 'bad-shape', String(error));
+  assert.match(error.message, /inputs with elements/);
+  model.free();
+});
+
 executor.run();

@@ -9,7 +9,9 @@ import * as assert from 'uvu/assert';
 import type { Backend } from '../src/backend.js';
 import { asData, byteLength, type DType, type TensorData } from '../src/dtype.js';
 import type { FormatName } from '../src/formats/format.js';
-import { elementTypes, isMatmul, type Problem } from '../src/plan/problem.js';
+import { referenceActivation, referencePool } from '../src/graph/reference.js';
+import { windowGeometry } from '../src/layers/geometry.js';
+import { type ActivationProblem, elementTypes, isMatmul, type Problem } from '../src/plan/problem.js';
 import * as plan from '../src/plan/select.js';
 import type { VariantBase } from '../src/plan/variant.js';
 import { createWasmBackend, probeEngine, type WasmOptions } from '../src/wasm/index.js';
@@ -335,6 +337,43 @@ async function checkChain(backend: Backend): Promise<void> {
 /** Names of rows that ran somewhere. */
 const reached = new Set<string>();
 
+/** Numbers that are not finite, which WebGPU promises nothing about. */
+async function checkSpecials(backend: Backend): Promise<void> {
+  const channels = 21;
+  const window = windowGeometry({ kernel: 2 }, [1, 3, 3], 'test');
+  const pooled: Problem = { op: 'maxPool2d', channels, window, countIncludePad: false };
+  const x = Float32Array.from(
+    { length: 9 * channels },
+    (_, i) => [i, NaN, Infinity, -Infinity][i % 7 === 3 ? i % 4 : 0],
+  );
+  const cases: Case[] = [
+    { problem: pooled, inputs: [x], expected: referencePool(pooled, x), bound: () => 0 },
+    ...(['exp', 'sigmoid', 'tanh', 'sqrt', undefined] as const).map((nonlinearity): Case => {
+      const problem: ActivationProblem = { op: 'activation', size: 20, nonlinearity, clamp: [-Infinity, Infinity] };
+      const inputs = [Float32Array.from({ length: 20 }, (_, i) => [NaN, Infinity, -Infinity, 0][i % 4])];
+      return { problem, inputs, expected: referenceActivation(problem, inputs[0]), bound: () => 1e-6 };
+    }),
+  ];
+  for (const { expected, ...c } of cases) {
+    const [variant] = plan.rowsFor(backend.variants, c.problem);
+    const kernel = await backend.prepare(variant, c.problem);
+    const input = backend.createBuffer(c.inputs[0].byteLength, 'input');
+    const output = backend.createBuffer(expected.length * 4, 'output');
+    backend.write(input, c.inputs[0]);
+    const pass = backend.beginPass();
+    pass.run(kernel, [input], output);
+    await pass.submit();
+    const y = await backend.read(output, expected.length);
+    for (const [i, value] of y.entries()) {
+      const right = Object.is(value, expected[i]) || Math.abs(value - expected[i]) <= c.bound(i);
+      assert.ok(right, `${variant.name} [${i}]: ${value}, expected ${expected[i]}`);
+    }
+    kernel.free();
+    backend.freeBuffer(input);
+    backend.freeBuffer(output);
+  }
+}
+
 function testBackend(title: string, backend: Backend): void {
   const test = suite(title);
   console.log(`${title}: ${backend.device.label}`);
@@ -353,6 +392,7 @@ function testBackend(title: string, backend: Backend): void {
     test(`${title}: ${variant.name}, 200 runs leak nothing`, () => checkLeaks(backend, variant, format));
   }
   test(`${title}: two kernels in a pass`, () => checkChain(backend));
+  if (backend.device.backend === 'wasm') test(`${title}: NaN and infinities`, () => checkSpecials(backend));
   test.after(() => {
     backend.free();
   });

@@ -298,7 +298,7 @@ choices('what is no such file is refused as a whole, wherever it is wrong', () =
 
 choices('__proto__ in a file is a name like others', () => {
   const file = JSON.parse(
-    '{"kind":"thinfer choices","version":1,"table":"1","devices":{"__proto__":{"choices":{"__proto__":' +
+    '{"kind":"thinfer choices","version":1,"package":"1","devices":{"__proto__":{"choices":{"__proto__":' +
       '{"variant":"__proto__","effort":"quick","ms":{"__proto__":1}}}}}}',
   );
   const target = new Choices('1');
@@ -450,7 +450,7 @@ tuning('what was measured is known to the next program, and not timed again', as
   assert.is(next.device.macsPerNs, backend.device.macsPerNs, 'rates are kept too');
   await tuneNow(later, job(next), 'quick');
   assert.equal(next.ran, [], 'no kernel ran');
-  for (const broken of ['nonsense', 7, null, { kind: 'thinfer choices', version: 1, table: 3, devices: [] }]) {
+  for (const broken of ['nonsense', 7, null, { kind: 'thinfer choices', version: 1, package: 3, devices: [] }]) {
     for (const key of storage.stored.keys()) storage.stored.set(key, broken);
     const fresh = new Tuner([next], { storage });
     await fresh.load();
@@ -474,8 +474,7 @@ tuning('storage that fails costs nothing but the memory of it', async () => {
 });
 
 tuning('the key of a device names the engine', () => {
-  const { device } = new ReferenceBackend();
-  assert.match(deviceKey(device), /^wasm: reference wasm; .*(Node v|Mozilla)/);
+  assert.match(deviceKey(new ReferenceBackend()), /^wasm: reference wasm; .*(Node v|Mozilla)/);
 });
 
 tuning.run();

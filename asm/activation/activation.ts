@@ -1,4 +1,4 @@
-import { exp } from '../shared/exp';
+import { exp, ones } from '../shared/exp';
 import { Job, MatmulJob } from '../shared/job';
 import { log } from '../shared/log';
 import { clamp, madd, storeTail } from '../shared/simd';
@@ -6,6 +6,18 @@ import { clamp, madd, storeTail } from '../shared/simd';
 // C = clamp(f(A)). Tiles are blocks of 4096 floats. f by its number in UNARY of src/plan/problem.ts.
 
 const BLOCK: u32 = 4096;
+
+/** Constants, in memory for the reason told in asm/shared/exp.ts: those of erf, and others. */
+const CONSTANTS = memory.data<f32>([
+  0.3275911, 1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592, 2,
+  -1, 0.16666667, 0.5, 0.70710678, 0.0713548163, 1.5957691216,
+], 16);
+
+// @ts-ignore: decorator
+@inline
+function constant(i: usize): v128 {
+  return v128.load32_splat(CONSTANTS + i * 4);
+}
 
 @unmanaged
 class ActivationJob extends Job {
@@ -17,25 +29,22 @@ class ActivationJob extends Job {
 // @ts-ignore: decorator
 @inline
 function sigmoid(x: v128): v128 {
-  const one = f32x4.splat(1);
-  return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
+  return f32x4.div(ones(), f32x4.add(ones(), exp(f32x4.neg(x))));
 }
 
 /** 1 + erf x, to within 2e-7: Abramowitz and Stegun 1964, 7.1.26. */
 // @ts-ignore: decorator
 @inline
 function onePlusErf(x: v128): v128 {
-  const one = f32x4.splat(1);
   const z = f32x4.abs(x);
-  const t = f32x4.div(one, madd(z, f32x4.splat(0.3275911), one));
-  let p = f32x4.splat(1.061405429);
-  p = madd(p, t, f32x4.splat(-1.453152027));
-  p = madd(p, t, f32x4.splat(1.421413741));
-  p = madd(p, t, f32x4.splat(-0.284496736));
-  p = madd(p, t, f32x4.splat(0.254829592));
+  const t = f32x4.div(ones(), madd(z, constant(0), ones()));
+  let p = madd(constant(1), t, constant(2));
+  p = madd(p, t, constant(3));
+  p = madd(p, t, constant(4));
+  p = madd(p, t, constant(5));
   const tail = f32x4.mul(f32x4.mul(p, t), exp(f32x4.neg(f32x4.mul(z, z))));
   // 2 - tail for positive x, tail for negative ones.
-  return v128.bitselect(tail, f32x4.sub(f32x4.splat(2), tail), f32x4.lt(x, f32x4.splat(0)));
+  return v128.bitselect(tail, f32x4.sub(constant(6), tail), f32x4.lt(x, f32x4.splat(0)));
 }
 
 /**
@@ -66,26 +75,26 @@ function apply(x: v128, nonlinearity: u32): v128 {
   switch (nonlinearity) {
     case 1: return sigmoid(x);
     // tanh x = 2 sigmoid(2 x) - 1
-    case 2: return madd(sigmoid(f32x4.add(x, x)), f32x4.splat(2), f32x4.splat(-1));
+    case 2: return madd(sigmoid(f32x4.add(x, x)), constant(6), constant(7));
     // x min(max(x / 6 + 1 / 2, 0), 1)
-    case 3: return f32x4.mul(x, clamp(madd(x, f32x4.splat(1.0 / 6), f32x4.splat(0.5)), f32x4.splat(0), f32x4.splat(1)));
+    case 3: return f32x4.mul(x, clamp(madd(x, constant(8), constant(9)), f32x4.splat(0), ones()));
     case 4: return f32x4.mul(x, sigmoid(x));
-    case 5: return f32x4.mul(f32x4.mul(x, f32x4.splat(0.5)), onePlusErf(f32x4.mul(x, f32x4.splat(0.70710678))));
+    case 5: return f32x4.mul(f32x4.mul(x, constant(9)), onePlusErf(f32x4.mul(x, constant(10))));
     // sqrt(2 / pi) (x + 0.044715 x^3), doubled
     case 6: {
-      const u = madd(f32x4.mul(x, f32x4.mul(x, x)), f32x4.splat(0.0713548163), f32x4.mul(x, f32x4.splat(1.5957691216)));
+      const u = madd(f32x4.mul(x, f32x4.mul(x, x)), constant(11), f32x4.mul(x, constant(12)));
       return f32x4.mul(x, sigmoid(u));
     }
     case 7: return exp(x);
     case 8: return log(x);
     case 9: return f32x4.sqrt(x);
-    case 10: return f32x4.div(f32x4.splat(1), x);
+    case 10: return f32x4.div(ones(), x);
     case 11: return f32x4.abs(x);
-    case 12: return f32x4.sub(onePlusErf(x), f32x4.splat(1));
-    case 13: return v128.bitselect(f32x4.sub(exp(x), f32x4.splat(1)), x, f32x4.lt(x, f32x4.splat(0)));
+    case 12: return f32x4.sub(onePlusErf(x), ones());
+    case 13: return v128.bitselect(f32x4.sub(exp(x), ones()), x, f32x4.lt(x, f32x4.splat(0)));
     // max(x, 0) + log(1 + e^-|x|)
     case 14: {
-      const tail = log(f32x4.add(f32x4.splat(1), exp(f32x4.neg(f32x4.abs(x)))));
+      const tail = log(f32x4.add(ones(), exp(f32x4.neg(f32x4.abs(x)))));
       return f32x4.add(f32x4.max(x, f32x4.splat(0)), tail);
     }
     case 15: return f32x4.floor(x);
@@ -101,10 +110,20 @@ function apply(x: v128, nonlinearity: u32): v128 {
   }
 }
 
+/** @param light f takes so few instructions that the loop's own count */
 // @ts-ignore: decorator
 @inline
-function run(from: usize, to: usize, past: usize, low: f32, high: f32, nonlinearity: u32): void {
+function run(from: usize, to: usize, past: usize, low: f32, high: f32, nonlinearity: u32, light: bool): void {
   const lows = f32x4.splat(low), highs = f32x4.splat(high);
+  for (; light && to + 64 <= past; to += 64) {
+    const a = apply(v128.load(from, 0), nonlinearity), b = apply(v128.load(from, 16), nonlinearity);
+    v128.store(to, clamp(a, lows, highs), 0);
+    v128.store(to, clamp(b, lows, highs), 16);
+    const c = apply(v128.load(from, 32), nonlinearity), d = apply(v128.load(from, 48), nonlinearity);
+    v128.store(to, clamp(c, lows, highs), 32);
+    v128.store(to, clamp(d, lows, highs), 48);
+    from += 64;
+  }
   for (; to < past; to += 16) {
     // What is read past the end is not stored.
     const y = clamp(apply(v128.load(from), nonlinearity), lows, highs);
@@ -117,27 +136,27 @@ function run(from: usize, to: usize, past: usize, low: f32, high: f32, nonlinear
 /** A loop for each f. */
 function activate(from: usize, to: usize, past: usize, low: f32, high: f32, nonlinearity: u32): void {
   switch (nonlinearity) {
-    case 1: run(from, to, past, low, high, 1); break;
-    case 2: run(from, to, past, low, high, 2); break;
-    case 3: run(from, to, past, low, high, 3); break;
-    case 4: run(from, to, past, low, high, 4); break;
-    case 5: run(from, to, past, low, high, 5); break;
-    case 6: run(from, to, past, low, high, 6); break;
-    case 7: run(from, to, past, low, high, 7); break;
-    case 8: run(from, to, past, low, high, 8); break;
-    case 9: run(from, to, past, low, high, 9); break;
-    case 10: run(from, to, past, low, high, 10); break;
-    case 11: run(from, to, past, low, high, 11); break;
-    case 12: run(from, to, past, low, high, 12); break;
-    case 13: run(from, to, past, low, high, 13); break;
-    case 14: run(from, to, past, low, high, 14); break;
-    case 15: run(from, to, past, low, high, 15); break;
-    case 16: run(from, to, past, low, high, 16); break;
-    case 17: run(from, to, past, low, high, 17); break;
-    case 18: run(from, to, past, low, high, 18); break;
-    case 19: run(from, to, past, low, high, 19); break;
-    case 20: run(from, to, past, low, high, 20); break;
-    default: run(from, to, past, low, high, 0);
+    case 1: run(from, to, past, low, high, 1, false); break;
+    case 2: run(from, to, past, low, high, 2, false); break;
+    case 3: run(from, to, past, low, high, 3, true); break;
+    case 4: run(from, to, past, low, high, 4, false); break;
+    case 5: run(from, to, past, low, high, 5, false); break;
+    case 6: run(from, to, past, low, high, 6, false); break;
+    case 7: run(from, to, past, low, high, 7, false); break;
+    case 8: run(from, to, past, low, high, 8, false); break;
+    case 9: run(from, to, past, low, high, 9, true); break;
+    case 10: run(from, to, past, low, high, 10, false); break;
+    case 11: run(from, to, past, low, high, 11, true); break;
+    case 12: run(from, to, past, low, high, 12, false); break;
+    case 13: run(from, to, past, low, high, 13, false); break;
+    case 14: run(from, to, past, low, high, 14, false); break;
+    case 15: run(from, to, past, low, high, 15, true); break;
+    case 16: run(from, to, past, low, high, 16, true); break;
+    case 17: run(from, to, past, low, high, 17, true); break;
+    case 18: run(from, to, past, low, high, 18, true); break;
+    case 19: run(from, to, past, low, high, 19, false); break;
+    case 20: run(from, to, past, low, high, 20, false); break;
+    default: run(from, to, past, low, high, 0, true);
   }
 }
 

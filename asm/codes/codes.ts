@@ -33,17 +33,20 @@ class LookupJob extends Job {
 
 @unmanaged
 class CodeBinaryJob extends Job {
-  multiplies: u32;
+  /** 0 qAdd, 1 qMul, 2 fixedAdd and fixedSub, 3 fixedMul. */
+  kind: u32;
   cols: u32;
   /** Stride of each operand along a row, 0 or 1. */
   aStep: u32;
   bStep: u32;
+  /** Kind 2: the factor, an i32; 3: not read. */
   aScale: f32;
   aZeroPoint: i32;
   aSigned: u32;
   bScale: f32;
   bZeroPoint: i32;
   bSigned: u32;
+  /** Kind 2: the shift; 3: the factor. */
   scale: f32;
   zeroPoint: i32;
   signed: u32;
@@ -75,11 +78,10 @@ export function storeSome(to: usize, bytes: v128, count: u32): void {
   }
 }
 
-/** The code of each x / scale, less `back`: clamped before it is rounded, which the bounds, being integers, allow. */
+/** The code of each number of steps, less `back`: clamped before it is rounded, which the bounds, being integers, allow. */
 // @ts-ignore: decorator
 @inline
-function code4(x: v128, scale: v128, low: v128, high: v128, back: v128): v128 {
-  const steps = f32x4.div(x, scale);
+function code4(steps: v128, low: v128, high: v128, back: v128): v128 {
   const bounded = clamp(v128.and(steps, f32x4.eq(steps, steps)), low, high);
   return i32x4.add(f32x4.add(bounded, f32x4.splat(MAGIC)), back);
 }
@@ -94,8 +96,8 @@ function quantizeBlock(from: usize, to: usize, past: usize, scale: f32, zero: i3
   for (; to < past; to += 16) {
     // What is read past the end is not stored.
     const codes = narrow(
-      code4(v128.load(from, 0), scales, low, high, back), code4(v128.load(from, 16), scales, low, high, back),
-      code4(v128.load(from, 32), scales, low, high, back), code4(v128.load(from, 48), scales, low, high, back), signed);
+      code4(f32x4.div(v128.load(from, 0), scales), low, high, back), code4(f32x4.div(v128.load(from, 16), scales), low, high, back),
+      code4(f32x4.div(v128.load(from, 32), scales), low, high, back), code4(f32x4.div(v128.load(from, 48), scales), low, high, back), signed);
     from += 64;
     if (to + 16 <= past) v128.store(to, codes);
     else storeSome(to, codes, <u32>(past - to));
@@ -193,15 +195,37 @@ function operand(from: usize, step: u32, signed: u32, zeros: v128): v128 {
   return i16x8.sub(codes, zeros);
 }
 
+/** The result in steps of the output, f32, of four of the i16 of two operands. */
 // @ts-ignore: decorator
 @inline
-function combine(a: v128, b: v128, multiplies: bool): v128 {
-  return multiplies ? f32x4.mul(a, b) : f32x4.add(a, b);
+function combine(x: v128, y: v128, high: bool, kind: u32, aScales: v128, bScales: v128, scales: v128): v128 {
+  if (kind == 3) {
+    const product = high ? i32x4.extmul_high_i16x8_s(x, y) : i32x4.extmul_low_i16x8_s(x, y);
+    return f32x4.mul(f32x4.convert_i32x4_s(product), scales);
+  }
+  const a = high ? realHigh(x, aScales) : realLow(x, aScales), b = high ? realHigh(y, bScales) : realLow(y, bScales);
+  return f32x4.div(kind == 1 ? f32x4.mul(a, b) : f32x4.add(a, b), scales);
+}
+
+/** Four i16 of each operand times their factors, added and shifted, rounding half up. */
+// @ts-ignore: decorator
+@inline
+function sum4(x: v128, y: v128, aFactors: v128, bFactors: v128, half: v128, shift: i32): v128 {
+  return i32x4.shr_s(i32x4.add(i32x4.add(i32x4.mul(x, aFactors), i32x4.mul(y, bFactors)), half), shift);
 }
 
 // @ts-ignore: decorator
 @inline
-function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, multiplies: bool): void {
+function storeCodes(to: usize, past: usize, left: v128, right: v128, signed: u32): void {
+  const words = i16x8.narrow_i32x4_s(left, right);
+  const codes = signed ? i8x16.narrow_i16x8_s(words, words) : i8x16.narrow_i16x8_u(words, words);
+  if (to + 8 <= past) v128.store64_lane(to, codes, 0);
+  else storeSome(to, codes, <u32>(past - to));
+}
+
+// @ts-ignore: decorator
+@inline
+function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, kind: u32): void {
   const past = to + job.cols, zero = job.zeroPoint;
   const aZeros = i16x8.splat(<i16>job.aZeroPoint), bZeros = i16x8.splat(<i16>job.bZeroPoint);
   const aScales = f32x4.splat(job.aScale), bScales = f32x4.splat(job.bScale), scales = f32x4.splat(job.scale);
@@ -211,12 +235,26 @@ function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, multiplies
     const x = operand(a, job.aStep, job.aSigned, aZeros), y = operand(b, job.bStep, job.bSigned, bZeros);
     a += 8 * job.aStep;
     b += 8 * job.bStep;
-    const left = combine(realLow(x, aScales), realLow(y, bScales), multiplies);
-    const right = combine(realHigh(x, aScales), realHigh(y, bScales), multiplies);
-    const words = i16x8.narrow_i32x4_s(code4(left, scales, low, high, back), code4(right, scales, low, high, back));
-    const codes = job.signed ? i8x16.narrow_i16x8_s(words, words) : i8x16.narrow_i16x8_u(words, words);
-    if (to + 8 <= past) v128.store64_lane(to, codes, 0);
-    else storeSome(to, codes, <u32>(past - to));
+    const left = code4(combine(x, y, false, kind, aScales, bScales, scales), low, high, back);
+    const right = code4(combine(x, y, true, kind, aScales, bScales, scales), low, high, back);
+    storeCodes(to, past, left, right, job.signed);
+  }
+}
+
+function sumRow(job: CodeBinaryJob, a: usize, b: usize, to: usize): void {
+  const past = to + job.cols, shift = reinterpret<i32>(job.scale);
+  const aZeros = i16x8.splat(<i16>job.aZeroPoint), bZeros = i16x8.splat(<i16>job.bZeroPoint);
+  const aFactors = i32x4.splat(reinterpret<i32>(job.aScale)), bFactors = i32x4.splat(reinterpret<i32>(job.bScale));
+  const half = i32x4.splat(1 << (shift - 1)), zero = i32x4.splat(job.zeroPoint);
+  const low = i32x4.splat(job.least), high = i32x4.splat(job.most);
+  for (; to < past; to += 8) {
+    const x = operand(a, job.aStep, job.aSigned, aZeros), y = operand(b, job.bStep, job.bSigned, bZeros);
+    a += 8 * job.aStep;
+    b += 8 * job.bStep;
+    const left = sum4(i32x4.extend_low_i16x8_s(x), i32x4.extend_low_i16x8_s(y), aFactors, bFactors, half, shift);
+    const right = sum4(i32x4.extend_high_i16x8_s(x), i32x4.extend_high_i16x8_s(y), aFactors, bFactors, half, shift);
+    storeCodes(to, past, i32x4.min_s(i32x4.max_s(i32x4.add(left, zero), low), high),
+      i32x4.min_s(i32x4.max_s(i32x4.add(right, zero), low), high), job.signed);
   }
 }
 
@@ -233,7 +271,9 @@ export function code_binary(job: CodeBinaryJob, begin: u32, end: u32, scratch: u
       b += <usize>index * load<u32>(at, 8);
     }
     const to = job.output + <usize>row * job.cols;
-    if (job.multiplies) binaryRow(job, a, b, to, true);
-    else binaryRow(job, a, b, to, false);
+    if (job.kind == 2) sumRow(job, a, b, to);
+    else if (job.kind == 3) binaryRow(job, a, b, to, 3);
+    else if (job.kind == 1) binaryRow(job, a, b, to, 1);
+    else binaryRow(job, a, b, to, 0);
   }
 }

@@ -1,3 +1,4 @@
+import { fixedFactor, fixedSum } from '../../src/formats/fixed.js';
 import {
   CODE_BINARY,
   type CodeBinaryProblem,
@@ -22,6 +23,17 @@ const meaning = (q: Quantization): number[] => [floatBits(q.scale), q.zeroPoint,
 
 const merged = (p: CodeBinaryProblem) => rowsOf(mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] }));
 
+/** What the job says of the operands and the result, see CodeBinaryJob. */
+function kindOf({ op, a, b, output }: CodeBinaryProblem): { kind: number; a: number; b: number; output: number } {
+  if (op === 'fixedAdd' || op === 'fixedSub') {
+    const { shift, ...factors } = fixedSum(a, b, output, op === 'fixedSub' ? -1 : 1)!;
+    return { kind: 2, ...factors, output: shift };
+  }
+  const [aScale, bScale] = [floatBits(a.scale), floatBits(b.scale)];
+  if (op === 'fixedMul') return { kind: 3, a: aScale, b: bScale, output: floatBits(fixedFactor(a, b, output)!) };
+  return { kind: op === 'qMul' ? 1 : 0, a: aScale, b: bScale, output: floatBits(output.scale) };
+}
+
 const binary = (op: CodeBinaryProblem['op']) =>
   row<CodeBinaryProblem>({
     name: `${op}_codes`,
@@ -35,9 +47,11 @@ const binary = (op: CodeBinaryProblem['op']) =>
         dims,
         strides: [a, b],
       } = merged(p);
+      const how = kindOf(p);
       const params = [
-        ...[op === 'qMul' ? 1 : 0, dims.at(-1)!, a.at(-1)!, b.at(-1)!],
-        ...[...meaning(p.a), ...meaning(p.b), ...meaning(p.output), ...p.clamp],
+        ...[how.kind, dims.at(-1)!, a.at(-1)!, b.at(-1)!],
+        ...[how.a, p.a.zeroPoint, signed(p.a), how.b, p.b.zeroPoint, signed(p.b)],
+        ...[how.output, p.output.zeroPoint, signed(p.output), ...p.clamp],
       ];
       for (let i = 0; i < OUTER; i++) {
         const d = dims.length - 1 - OUTER + i;

@@ -6,6 +6,8 @@ import { storeTransposed } from '../shared/simd';
 // elements of 4 bytes, u8 for codes.
 
 const OUTER: u32 = 5;
+/** Bytes up to which a loop is faster than memory.copy. */
+const SHORT: usize = 1024;
 
 @unmanaged
 class CopyJob extends Job {
@@ -29,18 +31,28 @@ function fill<T>(to: usize, past: usize, value: T): void {
   for (; to < past; to += sizeof<T>()) store<T>(to, value);
 }
 
-/** Short rows are not worth the call that longer ones are. */
-// @ts-ignore: decorator
-@inline
-function move<T>(to: usize, from: usize, bytes: usize): void {
-  if (sizeof<T>() == 4 || bytes >= 32) {
+/** Short rows are copied here: V8 calls a function of its own for memory.copy. */
+function copyRow(to: usize, from: usize, bytes: usize): void {
+  if (bytes > SHORT) {
     memory.copy(to, from, bytes);
     return;
   }
   const past = to + bytes;
-  for (; to + 8 <= past; to += 8) {
-    store<u64>(to, load<u64>(from));
-    from += 8;
+  for (; to + 64 <= past; to += 64) {
+    const x0 = v128.load(from, 0), x1 = v128.load(from, 16), x2 = v128.load(from, 32), x3 = v128.load(from, 48);
+    v128.store(to, x0, 0);
+    v128.store(to, x1, 16);
+    v128.store(to, x2, 32);
+    v128.store(to, x3, 48);
+    from += 64;
+  }
+  for (; to + 16 <= past; to += 16) {
+    v128.store(to, v128.load(from));
+    from += 16;
+  }
+  for (; to + 4 <= past; to += 4) {
+    store<u32>(to, load<u32>(from));
+    from += 4;
   }
   for (; to < past; to++) store<u8>(to, load<u8>(from++));
 }
@@ -62,7 +74,7 @@ function copyRows<T>(job: CopyJob, begin: u32, end: u32): void {
   while (row < end) {
     let rest = row;
     let from = job.input + <usize>job.from * SIZE, to = job.output + <usize>job.to * SIZE;
-    for (let i: i32 = OUTER - 1; i >= 0; i--) {
+    for (let i: i32 = OUTER - 1; rest > 0; i--) {
       const size = load<u32>(dims + i * 12, 0);
       const index = <usize>(rest % size) * SIZE;
       from += index * load<u32>(dims + i * 12, 4);
@@ -70,7 +82,7 @@ function copyRows<T>(job: CopyJob, begin: u32, end: u32): void {
       rest /= size;
     }
     if (toStep == SIZE && (fromStep == SIZE || fromStep == 0)) {
-      if (fromStep) move<T>(to, from, rowBytes);
+      if (fromStep) copyRow(to, from, rowBytes);
       else fill<T>(to, to + rowBytes, load<T>(from));
       row++;
       continue;

@@ -10,7 +10,7 @@ import {
   type WasmLayout,
 } from '../../src/wasm/variant.js';
 import { blockingOf, gathering, PADDING, packEntries } from '../shared/sparse/variants.js';
-import { BYTE_INPUTS, codesBytes, QUANTIZE, quantize } from '../shared/variants.js';
+import { BYTE_INPUTS, codesBytes, QUANTIZE, quantize, samplePartsOf } from '../shared/variants.js';
 
 /** Rows of A in a strip. */
 const S = 32;
@@ -70,12 +70,13 @@ const rows = (blockCols: 1 | 4) => {
       requires: [feature],
       supports,
       layout: entries(blockCols, columnBytes, S * 4, unit),
-      stages: [quantize, { export: `${name}_spmm_32x1`, tiles: (p) => p.groups * Math.ceil(p.M / S) }],
+      stages: [...quantize, { export: `${name}_spmm_32x1`, tiles: (p) => p.groups * Math.ceil(p.M / S) }],
       params: (p, device) =>
         matmulParams(p, {
           panel: 4,
           ...blocking(p, columnBytes),
           dotFlip: dotFlipOf(device),
+          sampleParts: samplePartsOf(p, device),
         }),
       scratchBytes(p) {
         const { chunk, kBlocks, channelBlock } = blocking(p, columnBytes);
@@ -98,8 +99,14 @@ const rows = (blockCols: 1 | 4) => {
       name: `${name}_gemv_1x1`,
       supports,
       layout: entries(blockCols, 2, 4, blockCols === 1 ? 8 : 2),
-      stages: [quantize, { export: `${name}_gemv_1x1`, tiles: (p) => p.groups * blocking(p, 2).nBlocks }],
-      params: (p, device) => matmulParams(p, { panel: 4, ...blocking(p, 2), dotFlip: dotFlipOf(device) }),
+      stages: [...quantize, { export: `${name}_gemv_1x1`, tiles: (p) => p.groups * blocking(p, 2).nBlocks }],
+      params: (p, device) =>
+        matmulParams(p, {
+          panel: 4,
+          ...blocking(p, 2),
+          dotFlip: dotFlipOf(device),
+          sampleParts: samplePartsOf(p, device),
+        }),
       scratchBytes(p) {
         const { chunk, kBlocks, channelBlock } = blocking(p, 2);
         return tapsOf(p) * 4 + channelBlock * 4 + p.K + kBlocks * (chunk + PADDING) * 2 + 192;

@@ -4,10 +4,11 @@ import { log } from '../shared/log';
 import { clamp, storeTail } from '../shared/simd';
 
 // C = clamp(A op B) with broadcasting. Dimensions are merged by the caller, so that a row is as long as it can be.
-// Tiles are rows of `cols` floats; rows are numbered over up to five outer dimensions. op by its number in BINARY of
+// Tiles are blocks of up to 4096 floats of a row of `cols`; rows are numbered over up to five outer dimensions. op by its number in BINARY of
 // src/plan/problem.ts.
 
 const OUTER: u32 = 5;
+const BLOCK: u32 = 4096;
 
 @unmanaged
 class BinaryJob extends Job {
@@ -82,18 +83,28 @@ function apply(a: v128, b: v128, operator: u32): v128 {
   }
 }
 
+/** Up to BLOCK elements; aBytes and bBytes: how far 16 of them are from the next in each operand, 64 or 0. */
 // @ts-ignore: decorator
 @inline
-function rowOf(
-  a: usize, b: usize, aBytes: usize, bBytes: usize, to: usize, cols: u32, low: f32, high: f32, operator: u32,
+function blockOf(
+  a: usize, b: usize, aBytes: usize, bBytes: usize, to: usize, past: usize, low: f32, high: f32, operator: u32,
 ): void {
   const lows = f32x4.splat(low), highs = f32x4.splat(high);
-  const past = to + <usize>cols * 4;
+  for (; to + 64 <= past; to += 64) {
+    const x = apply(v128.load(a, 0), v128.load(b, 0), operator), y = apply(v128.load(a, 16), v128.load(b, 16), operator);
+    v128.store(to, clamp(x, lows, highs), 0);
+    v128.store(to, clamp(y, lows, highs), 16);
+    const z = apply(v128.load(a, 32), v128.load(b, 32), operator), w = apply(v128.load(a, 48), v128.load(b, 48), operator);
+    v128.store(to, clamp(z, lows, highs), 32);
+    v128.store(to, clamp(w, lows, highs), 48);
+    a += aBytes;
+    b += bBytes;
+  }
+  aBytes >>= 2;
+  bBytes >>= 2;
   for (; to < past; to += 16) {
     // What is read past the end is not stored.
-    const x = aBytes ? v128.load(a) : v128.load32_splat(a);
-    const y = bBytes ? v128.load(b) : v128.load32_splat(b);
-    const z = clamp(apply(x, y, operator), lows, highs);
+    const z = clamp(apply(v128.load(a), v128.load(b), operator), lows, highs);
     a += aBytes;
     b += bBytes;
     if (to + 16 <= past) v128.store(to, z);
@@ -101,31 +112,62 @@ function rowOf(
   }
 }
 
-/** A loop for each operator. */
-function row(
-  operator: u32, a: usize, b: usize, aBytes: usize, bBytes: usize, to: usize, cols: u32, low: f32, high: f32,
+/** The operators that share a loop, which asks for the operator at every step. */
+function rareOf(
+  operator: u32, a: usize, b: usize, aBytes: usize, bBytes: usize, to: usize, past: usize, low: f32, high: f32,
 ): void {
-  switch (operator) {
-    case 0: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 0); break;
-    case 1: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 1); break;
-    case 2: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 2); break;
-    case 3: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 3); break;
-    case 4: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 4); break;
-    case 5: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 5); break;
-    case 6: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 6); break;
-    case 9: rowOf(a, b, aBytes, bBytes, to, cols, low, high, 9); break;
-    // The others share one loop that asks for the operator at every step.
-    default: rowOf(a, b, aBytes, bBytes, to, cols, low, high, operator);
+  const lows = f32x4.splat(low), highs = f32x4.splat(high);
+  aBytes >>= 2;
+  bBytes >>= 2;
+  for (; to < past; to += 16) {
+    const z = clamp(apply(v128.load(a), v128.load(b), operator), lows, highs);
+    a += aBytes;
+    b += bBytes;
+    if (to + 16 <= past) v128.store(to, z);
+    else storeTail(to, z, z, <u32>(past - to) / 4);
   }
 }
 
+/** A loop for each operator that is common. */
+function block(
+  operator: u32, a: usize, b: usize, aBytes: usize, bBytes: usize, to: usize, past: usize, low: f32, high: f32,
+): void {
+  switch (operator) {
+    case 0: blockOf(a, b, aBytes, bBytes, to, past, low, high, 0); break;
+    case 1: blockOf(a, b, aBytes, bBytes, to, past, low, high, 1); break;
+    case 2: blockOf(a, b, aBytes, bBytes, to, past, low, high, 2); break;
+    case 3: blockOf(a, b, aBytes, bBytes, to, past, low, high, 3); break;
+    case 4: blockOf(a, b, aBytes, bBytes, to, past, low, high, 4); break;
+    case 5: blockOf(a, b, aBytes, bBytes, to, past, low, high, 5); break;
+    case 9: blockOf(a, b, aBytes, bBytes, to, past, low, high, 9); break;
+    default: rareOf(operator, a, b, aBytes, bBytes, to, past, low, high);
+  }
+}
+
+/** The operand, or 64 bytes filled with its one element where it does not change along a row. */
+// @ts-ignore: decorator
+@inline
+function along(operand: usize, step: u32, room: usize): usize {
+  if (step) return operand;
+  const x = v128.load32_splat(operand);
+  v128.store(room, x, 0);
+  v128.store(room, x, 16);
+  v128.store(room, x, 32);
+  v128.store(room, x, 48);
+  return room;
+}
+
+/** Scratch: 64 bytes for each operand. */
 export function binary(job: BinaryJob, begin: u32, end: u32, scratch: usize): void {
   const cols = job.cols;
-  const aBytes = <usize>job.aStep * 16, bBytes = <usize>job.bStep * 16;
-  for (let r = begin; r < end; r++) {
+  const blocks = (cols + BLOCK - 1) / BLOCK;
+  const aStep = job.aStep, bStep = job.bStep;
+  for (let tile = begin; tile < end; tile++) {
+    const first = (tile % blocks) * BLOCK;
+    const r = tile / blocks;
     let rest = r;
-    let a = job.input, b = job.input2;
-    for (let i: i32 = OUTER - 1; i >= 0; i--) {
+    let a = job.input + <usize>first * aStep * 4, b = job.input2 + <usize>first * bStep * 4;
+    for (let i: i32 = OUTER - 1; rest > 0; i--) {
       const at = outerAt(job, i);
       const size = load<u32>(at, 0);
       const index = rest % size;
@@ -133,6 +175,8 @@ export function binary(job: BinaryJob, begin: u32, end: u32, scratch: usize): vo
       a += <usize>index * load<u32>(at, 4) * 4;
       b += <usize>index * load<u32>(at, 8) * 4;
     }
-    row(job.operator, a, b, aBytes, bBytes, job.output + <usize>r * cols * 4, cols, job.low, job.high);
+    const to = job.output + (<usize>r * cols + first) * 4;
+    block(job.operator, along(a, aStep, scratch), along(b, bStep, scratch + 64), <usize>aStep * 64, <usize>bStep * 64,
+      to, to + <usize>min(cols - first, BLOCK) * 4, job.low, job.high);
   }
 }

@@ -4,6 +4,8 @@ import { predictMs, row, rowsOf } from '../../src/wasm/variant.js';
 
 /** Outer dimensions that the job has room for. */
 const OUTER = 5;
+/** Elements of a row that one tile does. */
+const BLOCK = 4096;
 
 const merged = (p: BinaryProblem): StridedDims =>
   rowsOf(mergeDims({ dims: p.dims, strides: [p.aStrides, p.bStrides] }));
@@ -13,7 +15,16 @@ const binary = (op: BinaryProblem['op']) =>
     name: `${op}_f32`,
     ops: [op],
     supports: (p) => merged(p).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: 'binary', tiles: (p) => product(merged(p).dims.slice(0, -1)) }],
+    stages: [
+      {
+        export: 'binary',
+        tiles(p) {
+          const { dims } = merged(p);
+          return product(dims.slice(0, -1)) * Math.ceil(dims.at(-1)! / BLOCK);
+        },
+      },
+    ],
+    scratchBytes: () => 128,
     clamp: (p) => p.clamp,
     params(p) {
       const {

@@ -36,6 +36,7 @@ const pool = (name: string, op: PoolProblem['op'], dtypes: readonly ElementType[
         ...(codes ? [...meaning(codes.input), ...meaning(codes.output)] : []),
       ];
     },
+    scratchBytes: ({ window: w }) => w.kernelHeight * w.kernelWidth * 4,
     cost({ window: w, channels }, device) {
       const taps = w.batch * w.outHeight * w.outWidth * channels * w.kernelHeight * w.kernelWidth;
       return predictMs(device, dtypes === CODES ? taps / 2 : taps * 2, 0.5, taps);

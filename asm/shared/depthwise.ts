@@ -296,20 +296,28 @@ function stageLine(job: MatmulJob, image: u32, y: u32, scaled: bool, pixelBytes:
   }
 }
 
-/** A line of sums, f32 [outWidth][channels], to integers of the output. */
+/** Whole numbers in the range of i32. */
+// @ts-ignore: decorator
+@inline
+function integersOf(x: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_trunc_f32x4_s(x);
+  return i32x4.trunc_sat_f32x4_s(x);
+}
+
+/** A line of sums, f32 [outWidth][channels], to integers of the output, eight channels at a time. */
 function finishLine(job: MatmulJob, sums: usize, integers: usize, to: usize): void {
   const channels = job.channels;
   const pixelBytes = <usize>channels * outputBytes(job), elementBytes = outputBytes(job);
-  for (let x: u32 = 0; x < job.outWidth; x++) {
-    for (let c: u32 = 0; c < channels; c += 8) {
-      const at = sums + c * 4;
-      v128.store(integers, i32x4.trunc_sat_f32x4_s(v128.load(at, 0)), 0);
-      v128.store(integers, i32x4.trunc_sat_f32x4_s(v128.load(at, 16)), 16);
-      finishIntegers(job, 1, integers, 0, 0, 0, job.w1 + c * 4, job.w1, 0, job.bias + c * 4, to + c * elementBytes, 0,
-        channels - c);
+  const past = integers + <usize>job.outWidth * 32;
+  for (let c: u32 = 0; c < channels; c += 8) {
+    let from = sums + c * 4;
+    for (let at = integers; at < past; at += 32) {
+      v128.store(at, integersOf(v128.load(from, 0)), 0);
+      v128.store(at, integersOf(v128.load(from, 16)), 16);
+      from += <usize>channels * 4;
     }
-    sums += <usize>channels * 4;
-    to += pixelBytes;
+    finishIntegers(job, job.outWidth, integers, 0, 0, 0, job.w1 + c * 4, job.w1, 0, job.bias + c * 4,
+      to + c * elementBytes, pixelBytes, channels - c);
   }
 }
 
@@ -318,8 +326,8 @@ function finishLine(job: MatmulJob, sums: usize, integers: usize, to: usize): vo
  * @param scaled activations are 8-bit codes (stage 1 is int8_quantize) and sums are scaled: w1 scales f32 [paddedN].
  * Scratch: ending, pointers [taps][4], pointers [kernelHeight][columns], weights [taps][paddedN], and scaled a ring of
  * input lines [(kernelHeight - 1) * dilation + 1][inWidth], pixels `chunk` bytes apart, where
- * `chunk` is not 0: always when scaled. Before the ring, for integer outputs: ones [paddedN], integers [8], a line of sums
- * [outWidth][channels].
+ * `chunk` is not 0: always when scaled. Before the ring, for integer outputs: ones [paddedN], integers
+ * [outWidth][8], a line of sums [outWidth][channels].
  */
 export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: TapSource, scaled: bool): void {
   const channels = job.channels, inWidth = job.inWidth, inHeight = job.inHeight;
@@ -336,8 +344,8 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
   const decoded = (table + <usize>job.kernelHeight * columns * sizeof<usize>() + 63) & ~63;
   const ones = (decoded + taps * tapBytes + 63) & ~63;
   const integers = job.outputKind != OutputKind.F32;
-  const eight = ones + (integers ? tapBytes : 0);
-  const sums = eight + (integers ? 64 : 0);
+  const integersAt = ones + (integers ? tapBytes : 0);
+  const sums = integersAt + (integers ? <usize>outWidth * 32 : 0);
   const ring = (sums + (integers ? <usize>outWidth * rowBytes + 64 : 0) + 63) & ~63;
   const staged = job.chunk != 0;
   const pixelBytes = staged ? <usize>job.chunk : rowBytes;
@@ -419,7 +427,7 @@ export function depthwise(job: MatmulJob, begin: u32, end: u32, scratch: usize, 
         to += 4 * rowBytes;
       }
     }
-    if (integers) finishLine(job, sums, eight, output);
+    if (integers) finishLine(job, sums, integersAt, output);
   }
 }
 

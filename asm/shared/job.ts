@@ -69,6 +69,8 @@ export class MatmulJob extends Job {
   channelBlock: u32;
   /** Parts of N that tiles of packed rows of A are cut into. */
   parts: u32;
+  /** Parts that a sample is quantised in where it is quantised by what it holds. */
+  sampleParts: u32;
   /** Of the output, when not 0: applied by a stage of its own, with the clamp that follows it. */
   nonlinearity: u32;
   finalLow: f32;

@@ -118,22 +118,45 @@ const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
 export const QUANTIZE = 9;
 /** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
 const GIVEN_TILE = 4096;
-/** Bytes of RowFacts and Sample in asm/. */
+/** Bytes of RowFacts, Sample and Range in asm/. */
 const FACTS = 16;
 const SAMPLE = 16;
+const RANGE = 8;
 
-/** The stage that makes 8-bit codes of the input; codes that are read where they lie need none. */
-export const quantize = {
-  export: 'int8_quantize',
-  tiles(p: MatmulProblem, device: Device) {
-    if (readsCodes(p, dotFlipOf(device))) return 0;
-    return p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples;
+/** Values of a sample that are worth a tile of their own. */
+const SAMPLE_PART = 16384;
+
+/** Parts that a sample is quantised in by what it holds: more than one where samples are too few for the threads. */
+export function samplePartsOf(p: MatmulProblem, { threads = 1 }: Device): number {
+  if (threads === 1 || p.input.quantization || p.samples === 0) return 1;
+  const worth = Math.floor(inputSize(p) / p.samples / SAMPLE_PART);
+  return Math.max(Math.min(worth, Math.ceil((4 * threads) / p.samples)), 1);
+}
+
+/** The stages that make 8-bit codes of the input; codes that are read where they lie need none. */
+export const quantize = [
+  {
+    export: 'int8_ranges',
+    tiles(p: MatmulProblem, device: Device) {
+      const parts = samplePartsOf(p, device);
+      return parts === 1 ? 0 : p.samples * parts;
+    },
   },
-};
+  {
+    export: 'int8_quantize',
+    tiles(p: MatmulProblem, device: Device) {
+      if (readsCodes(p, dotFlipOf(device))) return 0;
+      return p.input.quantization ? Math.ceil(inputSize(p) / GIVEN_TILE) : p.samples * samplePartsOf(p, device);
+    },
+  },
+];
 
-/** Scratch that it fills. */
-export const codesBytes = (p: MatmulProblem, device: Device): number =>
-  readsCodes(p, dotFlipOf(device)) ? 0 : p.samples * SAMPLE + inputSize(p) + 64;
+/** Scratch that they fill. */
+export function codesBytes(p: MatmulProblem, device: Device): number {
+  if (readsCodes(p, dotFlipOf(device))) return 0;
+  const parts = samplePartsOf(p, device);
+  return p.samples * (SAMPLE + (parts === 1 ? 0 : parts * RANGE)) + inputSize(p) + 64;
+}
 
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */
 const BYTE_KERNELS = {
@@ -168,6 +191,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
       rowBlock,
       parts,
       dotFlip: dotFlipOf(device),
+      sampleParts: samplePartsOf(p, device),
       steps: steps(p),
       groupSteps: groupSteps(p),
       scaleGroups: scaleGroups(p),
@@ -197,7 +221,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         ...common,
         name: `${f.name}_gemm_${MR}x8_${isa}`,
         requires: [requires],
-        stages: [quantize, { export: `${exported}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
+        stages: [...quantize, { export: `${exported}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
         params: (p, device) => params(p, device, rowBlock(p), parts(p, device)),
         scratchBytes: (p) =>
           MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
@@ -214,7 +238,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         name: `${f.name}_gemv_1x8_${isa}`,
         requires: [requires],
         supports: (p) => (p.M <= 64 ? (f.supports?.(p) ?? true) : 'M is over 64'),
-        stages: [quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
+        stages: [...quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
         params: (p, device) => params(p, device, 0),
         scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128) + 128 * 32 + 512,
         cost(p, device) {
@@ -234,7 +258,7 @@ export interface DepthwiseFormat {
   format: FormatName;
   /** The row is `<name>_depthwise_4x8`. */
   name: string;
-  export: 'dense_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
+  export: 'dense_depthwise' | 'f16_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
   layout: WasmLayout<never>;
   supports?: (p: MatmulProblem) => true | string;
   /** Bits of a code; absent: weights are f32. */
@@ -269,13 +293,14 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
       if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
       return supports?.(p) ?? true;
     },
-    stages: [...(scaled ? [quantize] : []), { export: exported, tiles }],
+    stages: [...(scaled ? quantize : []), { export: exported, tiles }],
     clamp: (p) => p.clamp,
     params: (p, device) =>
       matmulParams(p, {
         panel: paddedN(p),
         rowBlock: lines(p),
         dotFlip: scaled ? dotFlipOf(device) : 0,
+        sampleParts: scaled ? samplePartsOf(p, device) : 1,
         steps: bits,
         chunk: pixelBytes(p),
       }),
@@ -284,7 +309,7 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
       tapsOf(p) * 16 +
       p.window.kernelHeight * columns(p) * 4 +
       (p.K + 1) * paddedN(p) * 4 +
-      (p.output.dtype === 'float32' ? 0 : (p.window.outWidth * p.channels + 48) * 4) +
+      (p.output.dtype === 'float32' ? 0 : (p.window.outWidth * (p.channels + 8) + 48) * 4) +
       reach(p) * p.window.inWidth * pixelBytes(p),
     sharedBytes: (p, device) => (scaled ? codesBytes(p, device) : 0),
     cost(p, device) {

@@ -1,13 +1,15 @@
 // output[to] = input[from], one element a thread: i counts the dimensions DIMS, the last fastest; from and to begin at
 // FROM and TO and add each index times FROM_STRIDES and TO_STRIDES. Negative strides are in two's complement.
 //
+// Elements have 4 bytes, which are moved as they are.
+//
 // Bindings: input, output; params.size. Constants: RANK, FROM, TO; FROM_STRIDES, TO_STRIDES: array<u32, RANK>; DIMS
 // alike, where the first is not read.
 struct Params {
   size: u32,
 }
-@group(0) @binding(0) var<storage, read> input: array<f32>;
-@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(0) var<storage, read> input: array<u32>;
+@group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 const THREADS = 64u;

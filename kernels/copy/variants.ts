@@ -4,19 +4,22 @@ import type { WebgpuVariant } from '../../src/webgpu/variant.js';
 import { fits, predictMs } from '../shared/cost.js';
 import shader from './copy.wgsl';
 
-const asCopy = (p: CopyProblem | TransposeProblem): CopyProblem => (p.op === 'copy' ? p : transposeAsCopy(p));
+export const asCopy = (p: CopyProblem | TransposeProblem): CopyProblem => (p.op === 'copy' ? p : transposeAsCopy(p));
 
 /** The furthest element that strides reach, and one. */
-const reach = (dims: readonly number[], start: number, strides: readonly number[]): number =>
+export const reach = (dims: readonly number[], start: number, strides: readonly number[]): number =>
   dims.reduce((last, dim, d) => last + Math.max((dim - 1) * strides[d], 0), start + 1);
 
 /** A list of at least one, as u32. */
-const u32s = (values: readonly number[]): number[] => (values.length === 0 ? [0] : values.map((value) => value >>> 0));
+export const u32s = (values: readonly number[]): number[] =>
+  values.length === 0 ? [0] : values.map((value) => value >>> 0);
 
 export const copy: WebgpuVariant<CopyProblem | TransposeProblem>[] = [
   {
     name: 'copy_1x1_wgsl',
     ops: ['copy', 'transpose'],
+    inputs: ['float32', 'int32'],
+    outputs: ['float32', 'int32'],
     supports: (p, device) => {
       const { dims, from, fromStrides, to, toStrides } = asCopy(p);
       return fits(device, { input: 4 * reach(dims, from, fromStrides), output: 4 * reach(dims, to, toStrides) });

@@ -1,13 +1,14 @@
 // output[o, i, n] = input[o, input2[i], n], one element a thread. Indices from the end are negative; those out of range,
-// which only the data of a run can be, read the nearest row.
+// which only the data of a run can be, read the nearest row. Elements of input
+// have 4 bytes, which are moved as they are.
 //
 // Bindings: input [outer, SIZE, INNER], input2 [COUNT], output [outer, COUNT, INNER]; params.size = elements of output.
 struct Params {
   size: u32,
 }
-@group(0) @binding(0) var<storage, read> input: array<f32>;
+@group(0) @binding(0) var<storage, read> input: array<u32>;
 @group(0) @binding(1) var<storage, read> input2: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 const THREADS = 64u;

@@ -7,6 +7,8 @@ export const gather: WebgpuVariant<GatherProblem>[] = [
   {
     name: 'gather_1x1_wgsl',
     ops: ['gather'],
+    inputs: ['float32', 'int32'],
+    outputs: ['float32', 'int32'],
     supports: (p, device) => fits(device, { input: 4 * p.outer * p.size * p.inner, output: 4 * outputSize(p) }),
     stages: (p) => [
       {

@@ -1,13 +1,8 @@
 // words[pixel, group, c / 4], byte c % 4 = the code of input[pixel, group, c] under a given quantisation, as a signed
 // byte; 0 beyond the channels
 //
-// The code is saturate(round half to even(x / scale) + zero point), the quotient rounded to f32. GPUs divide floats
-// inexactly, so the host says where each code begins: least[c] is the least float, as an ordered integer (see
-// range.wgsl), whose code is c or more, counted from 0. A guess by multiplication is put right by comparisons.
-//
 // Bindings: input [pixels, GROUPS * CHANNELS] f32; words; params.words = pixels * GROUPS * WORDS, params.least.
-// Constants: CHANNELS = channels of a pixel in a group; WORDS = ceil(CHANNELS / 4); INVERSE = about 1 / scale;
-// ZERO_CODE = the zero point, counted from 0, which is also the code of NaN.
+// Constants: CHANNELS = channels of a pixel in a group; WORDS = ceil(CHANNELS / 4). Needs: codes/code_of.wgsl.
 struct Params {
   words: u32,
   least: array<vec4<i32>, 64>,
@@ -19,25 +14,6 @@ struct Params {
 const THREADS = 64u;
 /// Words of a workgroup.
 const BLOCK = 256u;
-
-var<workgroup> least: array<i32, 256>;
-
-fn code_of(bits: u32) -> u32 {
-  if ((bits & 0x7fffffffu) > 0x7f800000u) {
-    return ZERO_CODE;
-  }
-  let value = bitcast<i32>(bits);
-  let x = select(value, value ^ 0x7fffffff, value < 0);
-  let steps = clamp(bitcast<f32>(bits) * INVERSE, -512.0, 512.0);
-  var code = u32(clamp(i32(round(steps)) + i32(ZERO_CODE), 0, 255));
-  while (code > 0u && x < least[code]) {
-    code--;
-  }
-  while (code < 255u && x >= least[code + 1u]) {
-    code++;
-  }
-  return code;
-}
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -1,10 +1,11 @@
 import type { DType } from '../../src/dtype.js';
-import { codeRange, quantizeLinear } from '../../src/formats/activations.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
 import { outputRange } from '../../src/formats/outputs.js';
 import { type MatmulProblem, type Quantization, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import type { Consts, Stage } from '../../src/webgpu/variant.js';
+import codeOf from '../codes/code_of.wgsl';
+import { codeConsts, leastValues, zeroCode } from '../codes/least.js';
 import inputWords from '../shared/input_words.wgsl';
 import inputWordsGiven from '../shared/input_words_given.wgsl';
 import inputWordsGivenx4 from '../shared/input_words_givenx4.wgsl';
@@ -128,11 +129,6 @@ export const elementsOf = (p: MatmulProblem): string => (inputKind(p) === 'words
 /** WGSL that defines sample_of and padding. */
 export const paddingOf = (p: MatmulProblem): string[] => [p.input.quantization ? samplesGiven : samples, padding];
 
-/** The given zero point, counted from the least code. */
-function zeroCode({ dtype, zeroPoint }: Quantization): number {
-  return zeroPoint - codeRange(dtype)[0];
-}
-
 /** Constants of the activations, of padding.wgsl and of what ends a sum. */
 export function sampleConsts(p: MatmulProblem): Consts {
   const { quantization, dtype } = p.input;
@@ -188,38 +184,15 @@ function givenStage(p: MatmulProblem, quantization: Quantization): Stage {
   return {
     label: 'int8/quantize_given.wgsl',
     source: quantizeGiven,
+    snippets: [codeOf],
     consts: {
       CHANNELS: groupChannels(p),
       WORDS: wordsOf(p),
-      INVERSE: { f32: Math.max(1 / quantization.scale, 2 ** -126) },
-      ZERO_CODE: zeroCode(quantization),
+      ...codeConsts(quantization),
     },
     params: [count, 0, 0, 0, ...leastValues(quantization)],
     workgroups: Math.ceil(count / QUANTIZE_BLOCK),
   };
-}
-
-/** The float of an integer that is ordered as floats are: see range.wgsl. */
-function fromOrdered(order: number): number {
-  return new Float32Array(Int32Array.of(order < 0 ? order ^ 0x7fffffff : order).buffer)[0];
-}
-
-/** Where each of the 256 codes begins: the least f32 that becomes it or one above, as an ordered integer. */
-export function leastValues(quantization: Quantization): Int32Array {
-  const infinity = 0x7f800000;
-  const [first] = codeRange(quantization.dtype);
-  const least = new Int32Array(256).fill(-infinity - 1);
-  for (let code = 1; code < 256; code++) {
-    let low = least[code - 1];
-    let high = infinity;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if (quantizeLinear(fromOrdered(middle), quantization) - first >= code) high = middle;
-      else low = middle + 1;
-    }
-    least[code] = low;
-  }
-  return least;
 }
 
 /** f32 values by what each sample holds. */

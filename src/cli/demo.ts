@@ -2,13 +2,13 @@ import { defineCommand } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
 import pc from 'picocolors';
-import { requireInteger } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import type { WeightsSpec } from '../graph/pack.js';
 import { loadOnnx } from '../onnx/index.js';
 import type { BackendName } from '../plan/variant.js';
 import { createRuntime } from '../runtime.js';
 import { countCorrect, type Images, loadTestImages, readShipped } from './fashion.js';
+import { integer, threadsOf } from './options.js';
 import { median, reported } from './report.js';
 
 /** What the demo compares. The first is the yardstick: our own best dense f32. */
@@ -154,12 +154,6 @@ function table(rows: readonly Row[]): string {
   return out.toString();
 }
 
-function integer(text: string, option: string, max: number): number {
-  const value = Number(text);
-  requireInteger(value, `thinfer demo ${option}`, { min: 1, max });
-  return value;
-}
-
 export const demo = defineCommand({
   meta: {
     name: 'demo',
@@ -173,7 +167,7 @@ export const demo = defineCommand({
   },
   run: ({ args }) =>
     reported(async () => {
-      const threads = args.threads === undefined ? undefined : integer(args.threads, '--threads', 64);
+      const threads = threadsOf(args.threads);
       const limit = integer(args.images, '--images', 10000);
       await runDemo({ backend: args.backend as BackendName, threads, limit, json: args.json });
     }),

@@ -5,6 +5,8 @@ const main = defineCommand({
   meta: { name: 'thinfer', version, description: 'Runs compressed neural networks without unpacking their weights.' },
   subCommands: {
     demo: () => import('./demo.js').then(({ demo }) => demo),
+    tune: () => import('./tune.js').then(({ tune }) => tune),
+    advise: () => import('./advise.js').then(({ advise }) => advise),
   },
 });
 

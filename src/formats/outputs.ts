@@ -4,7 +4,7 @@ import { ThinferError } from '../errors.js';
 import type { MatmulProblem, Quantization } from '../plan/problem.js';
 import { codeRange, quantizeLinear, roundHalfEven } from './activations.js';
 import type { Bias, Weights } from './format.js';
-import { ofRow } from './scales.js';
+import { ofRow, SMALLEST_SCALE } from './scales.js';
 
 /** The clamp of integer outputs: that of the problem in codes, or, of `int32`, in sums. */
 export function outputRange({ output, clamp }: Pick<MatmulProblem, 'output' | 'clamp'>): [min: number, max: number] {
@@ -26,13 +26,16 @@ function rowScale(weights: Weights, row: number): number {
 
 /**
  * What int32 sums of each row are multiplied with to become codes of the output: inputScale * scale[r] / outputScale,
- * computed in f64 and rounded once, to f32.
+ * product and quotient rounded to f32 each as onnxruntime does, so that codes are the same to the last one. Where the
+ * product is no normal f32, it is not rounded.
  * @throws ThinferError `bad-argument` where that is too large for f32
  */
 export function multipliers(weights: Weights, input: Scaled, output: Scaled, place: string): Float32Array {
   const factors = new Float32Array(weights.rows);
   for (let r = 0; r < weights.rows; r++) {
-    factors[r] = (Math.fround(input.scale) * rowScale(weights, r)) / Math.fround(output.scale);
+    const exact = Math.fround(input.scale) * rowScale(weights, r);
+    const rounded = Math.fround(exact);
+    factors[r] = (rounded >= SMALLEST_SCALE && rounded < Infinity ? rounded : exact) / Math.fround(output.scale);
     if (!Number.isFinite(factors[r])) {
       throw new ThinferError({
         code: 'bad-argument',

@@ -369,8 +369,12 @@ export function broadcastStrides(dims: readonly number[], to: readonly number[])
 }
 
 /** The elements of a row-major tensor read at `strides` while counting through `dims`. */
-export function gather(data: Float32Array, dims: readonly number[], strides: readonly number[]): Float32Array {
-  const out = new Float32Array(dims.reduce((a, b) => a * b, 1));
+export function gather<T extends Float32Array | Uint8Array | Int8Array>(
+  data: T,
+  dims: readonly number[],
+  strides: readonly number[],
+): T {
+  const out = new (data.constructor as new (length: number) => T)(dims.reduce((a, b) => a * b, 1));
   const index = new Array<number>(dims.length).fill(0);
   let offset = 0;
   for (let i = 0; i < out.length; i++) {

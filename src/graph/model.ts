@@ -14,14 +14,14 @@ import type { MemoryPlan } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
 import { type Draft, type InputShapes, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
-import { type NodeReport, nodeReports, placementsOf, refused } from './report.js';
+import { type ModelReport, modelReport, type NodeReport, nodeReports, placementsOf, refused } from './report.js';
 import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
 import { elementType } from './types.js';
 
 export type { ModelOutputs } from './execute.js';
 export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
 export type { PlacementReport } from './plan.js';
-export type { NodeReport } from './report.js';
+export type { ModelReport, NodeReport, TransferReport } from './report.js';
 
 /** What a model needs from a runtime. Backends are preferred in this order when their predicted times are equal. */
 export interface RuntimeLike {
@@ -158,6 +158,12 @@ export class Model {
     const plan = this.#plans.at(-1);
     if (!plan) return [];
     return nodeReports(this.#graph, plan);
+  }
+
+  /** The plan used last with its transfers and totals; undefined before the first plan. */
+  report(): ModelReport | undefined {
+    const plan = this.#plans.at(-1);
+    return plan && modelReport(this.#graph, this.#planner, plan);
   }
 
   /** Why the plan used last is where it is; empty before the first plan. */

@@ -215,7 +215,7 @@ export class Planner {
   #placedValues({ shapes, nodes }: ConcreteGraph, backends: readonly Backend[]): PlacedValue[] {
     const values = new Map<ValueId, PlacedValue & { consumers: number[] }>();
     const enter = (id: ValueId, producer: number | undefined) => {
-      const bytes = this.#bytesOf(id, shapes);
+      const bytes = this.bytesOf(id, shapes);
       values.set(id, { producer, consumers: [], output: false, movesMs: movesMs(backends, bytes) });
     };
     for (const { value } of this.#graph.inputs) enter(value, undefined);
@@ -371,7 +371,8 @@ export class Planner {
     return `${this.#backends.indexOf(backend)} ${what}`;
   }
 
-  #bytesOf(id: ValueId, shapes: ReadonlyMap<ValueId, readonly number[]>): number {
+  /** Bytes of a value. */
+  bytesOf(id: ValueId, shapes: ReadonlyMap<ValueId, readonly number[]>): number {
     return Math.max(byteLength(elementType(this.#graph.values.get(id)!), product(shapes.get(id)!)), 4);
   }
 
@@ -392,7 +393,7 @@ export class Planner {
     const use = (id: ValueId, step: number, first: number) => {
       const lifetime = lifetimes.get(id);
       if (lifetime) lifetime.last = step;
-      else lifetimes.set(id, { id, bytes: this.#bytesOf(id, shapes), first, last: step });
+      else lifetimes.set(id, { id, bytes: this.bytesOf(id, shapes), first, last: step });
     };
     for (const [i, step] of steps.entries()) {
       for (const { id, from, to } of moves.get(i) ?? []) if (from === backend || to === backend) use(id, i, i);

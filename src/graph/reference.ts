@@ -1,5 +1,6 @@
 import type { TensorData } from '../dtype.js';
 import { codeRange, quantizeLinear, roundHalfEven } from '../formats/activations.js';
+import { addCodes, fixedFactor, fixedSum, multiplyCodes } from '../formats/fixed.js';
 import { averageMultiplier } from '../formats/outputs.js';
 import { activate } from '../formats/reference.js';
 import { BINARY_FUNCTIONS } from '../plan/functions.js';
@@ -115,16 +116,32 @@ export function referenceLookup({ size, table }: LookupProblem, a: Numbers): Flo
   return Float64Array.from({ length: size }, (_, i) => table[a[i] & 255]);
 }
 
-/** C = clamp(codes of what A and B stand for, added or multiplied). */
+/** C = clamp(codes of A op B). */
 export function referenceCodeBinary(p: CodeBinaryProblem, a: Numbers, b: Numbers): Float64Array {
   const c = new Float64Array(product(p.dims));
+  const codeOf = codeFunction(p);
   let at = 0;
   eachIndex(p.dims, [p.aStrides, p.bStrides], ([i, j]) => {
-    const [x, y] = [realOf(a[i], p.a), realOf(b[j], p.b)];
-    const code = quantizeLinear(Math.fround(p.op === 'qAdd' ? x + y : x * y), p.output);
-    c[at++] = Math.min(Math.max(code, p.clamp[0]), p.clamp[1]);
+    c[at++] = Math.min(Math.max(codeOf(a[i], b[j]), p.clamp[0]), p.clamp[1]);
   });
   return c;
+}
+
+function codeFunction({ op, a, b, output }: CodeBinaryProblem): (x: number, y: number) => number {
+  switch (op) {
+    case 'qAdd':
+      return (x, y) => quantizeLinear(Math.fround(realOf(x, a) + realOf(y, b)), output);
+    case 'qMul':
+      return (x, y) => quantizeLinear(Math.fround(realOf(x, a) * realOf(y, b)), output);
+    case 'fixedMul': {
+      const factor = fixedFactor(a, b, output)!;
+      return (x, y) => multiplyCodes(factor, x - a.zeroPoint, y - b.zeroPoint, output);
+    }
+    default: {
+      const sum = fixedSum(a, b, output, op === 'fixedSub' ? -1 : 1)!;
+      return (x, y) => addCodes(sum, x - a.zeroPoint, y - b.zeroPoint, output);
+    }
+  }
 }
 
 /** C = clamp(A op B), each operand read with its strides. Returns C [dims]; no dims: one element. */
@@ -328,6 +345,9 @@ function weightless(p: Exclude<WeightlessProblem, CopyProblem>, left: Numbers, r
       return referenceLookup(p, a);
     case 'qAdd':
     case 'qMul':
+    case 'fixedAdd':
+    case 'fixedSub':
+    case 'fixedMul':
       return referenceCodeBinary(p, a, b);
     default:
       return referenceBinary(p, a, b);

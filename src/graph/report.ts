@@ -1,9 +1,10 @@
 import type { Backend, Operands } from '../backend.js';
 import type { FormatName } from '../formats/format.js';
+import { isMatmul, type MatmulProblem } from '../plan/problem.js';
 import { msOf, type Selection } from '../plan/select.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
-import type { Draft, PlacementReport, Plan } from './plan.js';
+import type { Draft, PlacementReport, Plan, Planner } from './plan.js';
 
 /** What the plan in use does with one node. */
 export interface NodeReport {
@@ -22,8 +23,88 @@ export interface NodeReport {
   format?: FormatName;
   /** Bytes of packed weights and bias on the device, padding included; 0 for those that a layer before has. Layers with weights only. */
   weightBytes?: number;
+  /** Layers with weights: the work of one run, with the weights in the form that was chosen. */
+  problem?: MatmulProblem;
   /** Every row that was considered on the chosen backend, and why it was chosen or not. */
   candidates: Candidate[];
+}
+
+/** A value that moves between two devices in each run. */
+export interface TransferReport {
+  value: string;
+  from: string;
+  to: string;
+  bytes: number;
+  predictedMs: number;
+}
+
+/** What a model's plan does, and what it takes. */
+export interface ModelReport {
+  nodes: NodeReport[];
+  /** Values between devices, and inputs and outputs of devices with memory of their own. */
+  transfers: TransferReport[];
+  /** Why the nodes are where they are. */
+  placements: PlacementReport[];
+  totals: {
+    /** Kernels: as measured where they were, else as predicted. */
+    kernelMs: number;
+    /** How much of `kernelMs` was measured, 0..1. */
+    measuredShare: number;
+    transferMs: number;
+    /** Packed weights and biases on devices. */
+    weightBytes: number;
+    /** The same weights as dense f32. */
+    denseBytes: number;
+    /** Buffers of activations. */
+    activationBytes: number;
+  };
+}
+
+/** What a plan does. */
+export function modelReport(graph: Graph, planner: Planner, plan: Plan): ModelReport {
+  const nodes = nodeReports(graph, plan);
+  const transfers = transfersOf(graph, planner, plan);
+  const sum = <T>(items: readonly T[], of: (item: T) => number) => items.reduce((total, item) => total + of(item), 0);
+  const kernelMs = sum(nodes, ({ measuredMs, predictedMs }) => measuredMs ?? predictedMs);
+  const measured = sum(nodes, ({ measuredMs = 0 }) => measuredMs);
+  const layers = new Set(graph.nodes.flatMap((node) => (isLayer(node) ? [node.weights] : [])));
+  return {
+    nodes,
+    transfers,
+    placements: plan.placements,
+    totals: {
+      kernelMs,
+      measuredShare: kernelMs > 0 ? measured / kernelMs : 0,
+      transferMs: sum(transfers, ({ predictedMs }) => predictedMs),
+      weightBytes: sum(nodes, ({ weightBytes = 0 }) => weightBytes),
+      denseBytes: sum([...layers], ({ rows, cols }) => 4 * rows * cols),
+      activationBytes: sum(plan.shares, ({ memory }) => memory.peakBytes),
+    },
+  };
+}
+
+function transfersOf(graph: Graph, planner: Planner, plan: Plan): TransferReport[] {
+  const host = "the caller's memory";
+  const transfers: TransferReport[] = [];
+  const add = (id: ValueId, from: Backend | undefined, to: Backend | undefined) => {
+    const bytes = planner.bytesOf(id, plan.shapes);
+    const [write, read] = [to?.device.transfer, from?.device.transfer];
+    if (!write && !read) return;
+    const predictedMs =
+      (read ? read.readMs + bytes / read.bytesPerNs / 1e6 : 0) +
+      (write ? write.writeMs + bytes / write.bytesPerNs / 1e6 : 0);
+    const { name } = graph.values.get(id)!;
+    transfers.push({ value: name, from: from?.device.label ?? host, to: to?.device.label ?? host, bytes, predictedMs });
+  };
+  for (const { value } of graph.inputs) {
+    for (const { backend, memory } of plan.shares) if (memory.slotOf.has(value)) add(value, undefined, backend);
+  }
+  for (const { id, from, to } of [...plan.moves.values()].flat()) add(id, from, to);
+  for (const { value } of graph.outputs) {
+    const home = plan.homes.get(planner.rootOf(value));
+    if (home) add(value, home, undefined);
+  }
+  return transfers;
 }
 
 /** What a plan does with each node of a graph. */
@@ -56,6 +137,8 @@ export function nodeReports(graph: Graph, plan: Plan): NodeReport[] {
       const operands = steps[0]?.operands;
       report.weightBytes = operands && !reported.has(operands) ? operands.bytes : 0;
       if (operands) reported.add(operands);
+      const problem = steps[0]?.selection.problem;
+      if (problem && isMatmul(problem)) report.problem = problem;
     }
     return report;
   });

@@ -413,6 +413,9 @@ function settle(node: Node, sizeOf: (dim: Dim) => Dim): Node {
   }
 }
 
+/** Nodes that make elements without any of an input. */
+const READS_NOTHING: ReadonlySet<Node['op']> = new Set(['concat', 'pad']);
+
 /** A graph for inputs of concrete shapes: the shapes of all values, and nodes without open dimensions. */
 export interface ConcreteGraph {
   shapes: Map<ValueId, readonly number[]>;
@@ -465,6 +468,10 @@ export function concretize(graph: Graph, inputs: ReadonlyMap<ValueId, readonly n
     if (!isConcrete(shape)) throw new TypeError(`node ${node.name} has an open shape ${formatShape(shape)}`);
     if (!(countOf(shape)! <= MAX_ELEMENTS))
       fail(node, `an output of at most ${MAX_ELEMENTS} elements`, formatShape(shape));
+    const empty = READS_NOTHING.has(node.op) ? undefined : node.inputs.find((id) => countOf(shapes.get(id)!) === 0);
+    if (empty !== undefined && countOf(shape)! > 0) {
+      fail(node, 'inputs with elements to compute the output from', formatShape(shapes.get(empty)!));
+    }
     set(node.output, shape);
     return node;
   });

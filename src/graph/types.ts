@@ -32,6 +32,14 @@ export function moves(node: Node): boolean {
   return MOVES.has(node.op) || (node.op === 'resample' && node.mode === 'nearest');
 }
 
+/** True for nodes that work on codes or sums: others want what those stand for, in f32. */
+export function takesCodes(node: Node): boolean {
+  if (isLayer(node)) return node.inputCodes !== undefined;
+  const { op } = node;
+  if (op === 'averagePool2d') return node.codes !== undefined;
+  return op === 'maxPool2d' || op === 'dequantize' || op === 'lookup' || isCodeBinary(node) || moves(node);
+}
+
 function require(node: Node, allowed: readonly ElementType[], given: ElementType | undefined): void {
   if (given === undefined || allowed.includes(given)) return;
   throw new ThinferError({

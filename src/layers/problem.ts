@@ -41,7 +41,7 @@ export type QuantizationOption = Omit<Quantization, 'zeroPoint'> & { zeroPoint?:
  * - `int32`: the integer sums, sum((a - zeroPoint of the input) * (w - zeroPoint of w)) + bias: ONNX's MatMulInteger
  *   and ConvInteger. Needs `input`; activation `none` or `relu`.
  * - a quantisation: 8-bit codes, ONNX's QLinearMatMul and QLinearConv: saturate(round_half_even(f32(sum + bias) *
- *   multiplier[n]) + zeroPoint), multiplier[n] = f32(input scale * weight scale[n] / output scale). Needs `input`.
+ *   multiplier[n]) + zeroPoint), multiplier[n] = f32(f32(input scale * weight scale[n]) / output scale). Needs `input`.
  * - `bits`: xnor weights only. The signs of the f32 output, 1 where it is >= 0, for a next xnor layer.
  */
 export type OutputOption = 'float32' | 'int32' | 'bits' | QuantizationOption;

@@ -1,4 +1,5 @@
 import { MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { floatsFromBf16, floatsFromF16 } from '../half.js';
 import {
   type SparseTensorProto,
   type TensorProto,
@@ -6,10 +7,20 @@ import {
   TensorProto_DataType,
 } from './generated/onnx_pb.js';
 
-/** A constant of the model: f32 values, or integers (shapes, axes, flags). */
+/** Integers of up to 8 bits, which are most likely codes of a quantisation: one an element, however few bits they had. */
+export interface CodeTensor {
+  kind: 'codes';
+  dims: number[];
+  dtype: 'uint8' | 'int8';
+  bits: 2 | 4 | 8;
+  data: Uint8Array | Int8Array;
+}
+
+/** A constant of the model: f32 values, integers (shapes, axes, flags), or codes. */
 export type OnnxTensor =
   | { kind: 'floats'; dims: number[]; data: Float32Array }
-  | { kind: 'integers'; dims: number[]; data: number[] };
+  | { kind: 'integers'; dims: number[]; data: number[]; type?: number }
+  | CodeTensor;
 
 /** Asks for room for `count` elements; throws where a model as small as this has no business with so many. */
 export type Claim = (count: number, place: string) => void;
@@ -39,6 +50,16 @@ function readDims(dims: readonly bigint[], place: string): { dims: number[]; cou
 
 const { FLOAT, FLOAT16, BFLOAT16, DOUBLE, BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16 } = TensorProto_DataType;
 
+/** Integers of few bits, by their number in newer versions of ONNX than the schema's: several share a byte. */
+export const CODE_TYPES: Readonly<Record<number, Pick<CodeTensor, 'dtype' | 'bits'> | undefined>> = {
+  [UINT8]: { dtype: 'uint8', bits: 8 },
+  [INT8]: { dtype: 'int8', bits: 8 },
+  21: { dtype: 'uint8', bits: 4 },
+  22: { dtype: 'int8', bits: 4 },
+  25: { dtype: 'uint8', bits: 2 },
+  26: { dtype: 'int8', bits: 2 },
+};
+
 /** Types that become f32. */
 export const FLOATS: readonly TensorProto_DataType[] = [FLOAT, FLOAT16, BFLOAT16, DOUBLE];
 
@@ -48,16 +69,18 @@ const ELEMENT_BYTES: Partial<Record<TensorProto_DataType, number>> = {
   [BFLOAT16]: 2,
   [DOUBLE]: 8,
   [BOOL]: 1,
-  [INT8]: 1,
   [INT16]: 2,
   [INT32]: 4,
   [INT64]: 8,
-  [UINT8]: 1,
   [UINT16]: 2,
 };
 
 export function typeName(type: number): string {
-  return TensorProto_DataType[type] ?? `data type ${type}`;
+  const code = CODE_TYPES[type];
+  return (
+    TensorProto_DataType[type] ??
+    (code ? `${code.dtype.replace('8', '')}${code.bits}`.toUpperCase() : `data type ${type}`)
+  );
 }
 
 /** The list field in which a tensor of this type has its elements when they are not in raw_data. */
@@ -74,20 +97,10 @@ function listOf(tensor: TensorProto): ArrayLike<number | bigint> {
   }
 }
 
-/** A number of 16 bits, 5 of them exponent, by its bits. */
-function fromF16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
-}
-
 /** Elements of the types of floats as f32; those of 16 bits come as their bits. */
 function toFloats(type: TensorProto_DataType, elements: ArrayLike<number>): Float32Array {
-  if (type === FLOAT16) return Float32Array.from(elements, fromF16);
-  if (type !== BFLOAT16) return Float32Array.from(elements);
-  return new Float32Array(Uint32Array.from(elements, (bits) => bits << 16).buffer);
+  if (type === FLOAT16) return floatsFromF16(elements);
+  return type === BFLOAT16 ? floatsFromBf16(elements) : Float32Array.from(elements);
 }
 
 /**
@@ -98,7 +111,8 @@ function toFloats(type: TensorProto_DataType, elements: ArrayLike<number>): Floa
 export function readTensor(tensor: TensorProto, place: string, claim: Claim): OnnxTensor {
   const { dims, count } = readDims(tensor.dims, place);
   const type = tensor.dataType as TensorProto_DataType;
-  const elementBytes = ELEMENT_BYTES[type];
+  const code = CODE_TYPES[type];
+  const elementBytes = code ? code.bits / 8 : ELEMENT_BYTES[type];
   if (tensor.dataLocation === TensorProto_DataLocation.EXTERNAL || tensor.externalData.length > 0) {
     throw new Unsupported(`${place} has its data in another file`);
   }
@@ -106,14 +120,15 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   const raw = tensor.rawData;
   const list = listOf(tensor);
   if (raw.length > 0 || list.length === 0) {
-    const bytes = count * elementBytes;
+    const bytes = Math.ceil(count * elementBytes);
     if (raw.length !== bytes)
       badModel(`${place}.raw_data`, `${bytes} bytes for [${dims.join(', ')}]`, String(raw.length));
-  } else if (list.length !== count) {
+  } else if (list.length !== (code ? Math.ceil(count * elementBytes) : count)) {
     badModel(place, `${count} elements for [${dims.join(', ')}]`, String(list.length));
   }
   claim(count, place);
   const fromRaw = raw.length > 0 || count === 0;
+  if (code) return { kind: 'codes', dims, ...code, data: toCodes(code, count, fromRaw ? raw : (list as number[])) };
   if (FLOATS.includes(type)) {
     return {
       kind: 'floats',
@@ -124,7 +139,23 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   const elements: ArrayLike<number | bigint> = fromRaw ? rawElements(raw, type) : list;
   const limit = Number.MAX_SAFE_INTEGER;
   const data = Array.from(elements, (element, i) => toInteger(BigInt(element), `${place}[${i}]`, -limit, limit));
-  return { kind: 'integers', dims, data };
+  return { kind: 'integers', dims, data, type };
+}
+
+/** Codes by the bytes that hold them, the first in the lowest bits. */
+function toCodes({ dtype, bits }: Pick<CodeTensor, 'dtype' | 'bits'>, count: number, bytes: ArrayLike<number>) {
+  const codes = dtype === 'uint8' ? new Uint8Array(count) : new Int8Array(count);
+  if (bits === 8) {
+    codes.set(bytes);
+    return codes;
+  }
+  const aByte = 8 / bits;
+  const spare = 32 - bits;
+  for (let i = 0; i < count; i++) {
+    const high = (bytes[Math.floor(i / aByte)] >> ((i % aByte) * bits)) << spare;
+    codes[i] = dtype === 'uint8' ? high >>> spare : high >> spare;
+  }
+  return codes;
 }
 
 /** The bytes in a buffer of their own, aligned. Not `slice`: a Node Buffer's shares its memory. */
@@ -139,8 +170,6 @@ function rawElements(raw: Uint8Array, type: TensorProto_DataType): ArrayLike<num
       return new Float32Array(buffer);
     case DOUBLE:
       return new Float64Array(buffer);
-    case INT8:
-      return new Int8Array(buffer);
     case INT16:
       return new Int16Array(buffer);
     case INT32:

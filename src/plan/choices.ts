@@ -2,8 +2,8 @@
 
 import { describe, ThinferError } from '../errors.js';
 import { isMatmul, type MatmulProblem, type Problem } from './problem.js';
-import type { Measured } from './select.js';
-import type { Device } from './variant.js';
+import type { Measured, Offer } from './select.js';
+import type { Device, VariantBase } from './variant.js';
 
 /** How thoroughly a choice was made. */
 export type Effort = 'quick' | 'full';
@@ -26,8 +26,8 @@ export interface DeviceChoices {
 export interface ChoicesFile {
   kind: 'thinfer choices';
   version: 1;
-  /** Version of the package and its tables: choices of another are of no use. */
-  table: string;
+  /** Version of the package: choices of another are of no use. */
+  package: string;
   /** By device and engine: see `deviceKey`. */
   devices: Record<string, DeviceChoices>;
 }
@@ -51,24 +51,44 @@ export function problemKey(p: Problem): string {
   return JSON.stringify([Object.values(window), rest, facts, density]);
 }
 
-/** The device as it is known to the engine: its label, the engine and, where it can be known, the processor. */
-export function deviceKey({ backend, label }: Device): string {
+/** What choices on a device depend on: its label, the engine, where it can be known the processor, and our rows for it. */
+export function deviceKey({ device: { backend, label }, variants }: Offer): string {
+  host ??= describeHost();
+  return `${backend}: ${label}; ${host}; table ${tableHash(variants)}`;
+}
+
+let host: string | undefined;
+
+function describeHost(): string {
   const { navigator, process } = globalThis;
   const engine = process?.versions?.v8 ? `Node ${process.version}` : (navigator?.userAgent ?? 'unknown engine');
   const os = process?.getBuiltinModule?.('node:os');
   const cores = navigator?.hardwareConcurrency ?? os?.availableParallelism() ?? 0;
-  const machine = [os?.cpus()[0]?.model.trim(), `${cores} cores`].filter(Boolean).join(', ');
-  return `${backend}: ${label}; ${machine}; ${engine}`;
+  return [os?.cpus()[0]?.model.trim(), `${cores} cores`, engine].filter(Boolean).join('; ');
+}
+
+const hashes = new WeakMap<readonly VariantBase[], string>();
+
+/** The names of the rows as a short text. */
+function tableHash(variants: readonly VariantBase[]): string {
+  let text = hashes.get(variants);
+  if (text === undefined) {
+    let hash = 0;
+    for (const { name } of variants) for (const c of `${name},`) hash = (Math.imul(hash, 31) + c.charCodeAt(0)) | 0;
+    text = (hash >>> 0).toString(16);
+    hashes.set(variants, text);
+  }
+  return text;
 }
 
 /** Choices of any number of devices. */
 export class Choices {
-  readonly #table: string;
+  readonly #version: string;
   readonly #devices = new Map<string, DeviceChoices>();
 
-  /** @param table names the package's version and its rows */
-  constructor(table: string) {
-    this.#table = table;
+  /** @param version of the package */
+  constructor(version: string) {
+    this.#version = version;
   }
 
   get(device: string, problem: string): Choice | undefined {
@@ -100,7 +120,7 @@ export class Choices {
     const devices = Object.fromEntries(
       [...this.#devices].map(([key, { rates, choices }]) => [key, { rates, choices }]),
     );
-    return { kind: 'thinfer choices', version: 1, table: this.#table, devices: structuredClone(devices) };
+    return { kind: 'thinfer choices', version: 1, package: this.#version, devices: structuredClone(devices) };
   }
 
   /**
@@ -109,8 +129,8 @@ export class Choices {
    * @throws ThinferError `bad-argument` for what is no such file: then nothing was added
    */
   merge(file: unknown): number {
-    const { table, devices } = readFile(file);
-    if (table !== this.#table) return 0;
+    const { package: version, devices } = readFile(file);
+    if (version !== this.#version) return 0;
     let added = 0;
     for (const [device, { rates, choices }] of Object.entries(devices)) {
       const own = this.#of(device);
@@ -128,11 +148,11 @@ export class Choices {
 
 /** Checks a file that came from anywhere, field by field. */
 function readFile(file: unknown): ChoicesFile {
-  const { kind, version, table, devices } = object(file, 'choices');
+  const { kind, version, package: made, devices } = object(file, 'choices');
   if (kind !== 'thinfer choices' || version !== 1) {
     refuse('choices.kind', 'a file of Runtime.exportChoices, version 1', `${describe(kind)}, ${describe(version)}`);
   }
-  if (typeof table !== 'string') refuse('choices.table', 'a string', describe(table));
+  if (typeof made !== 'string') refuse('choices.package', 'a string', describe(made));
   const checked: Record<string, DeviceChoices> = Object.create(null);
   for (const [key, value] of entries(devices, 'choices.devices')) {
     const place = `choices.devices[${JSON.stringify(key)}]`;
@@ -144,7 +164,7 @@ function readFile(file: unknown): ChoicesFile {
     }
     checked[key] = read;
   }
-  return { kind: 'thinfer choices', version: 1, table: table as string, devices: checked };
+  return { kind: 'thinfer choices', version: 1, package: made as string, devices: checked };
 }
 
 function readRates(value: unknown, place: string): Rates {

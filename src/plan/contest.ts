@@ -32,8 +32,9 @@ export const MARGIN = 0.03;
 const AGREEING = 0.75;
 /** One that takes this much longer than the leader in every round is out. */
 const CLEARLY_SLOWER = 1.2;
-/** Rounds before anybody is out, or wins. */
+/** Rounds before anybody is out, and the milliseconds beyond the budget that may be spent on them. */
 const FEWEST_ROUNDS = 3;
+const OVERDRAFT_MS = 300;
 /** A contender is warm when a turn is no faster than this share of the turn before, or after so many turns. */
 const SETTLED = 0.9;
 const MOST_WARM_TURNS = 8;
@@ -49,7 +50,7 @@ export function median(values: readonly number[]): number {
  * The fastest of several contenders. They take turns, in rounds, so that a change of the machine's speed meets all of them
  * in the same round; rounds are compared pair by pair, and clear losers leave early. Where nothing is certain, the
  * incumbent, contender 0, wins: noise doesn't change a choice.
- * @returns undefined when the contest was ended from outside, or when the incumbent had no full rounds
+ * @returns undefined when the contest was ended from outside, or when the budget did not last for a round
  */
 export async function contest(
   contenders: readonly Contender[],
@@ -82,6 +83,7 @@ export async function contest(
   let living = [...contenders.keys()];
   for (let round = 0; round < 2 * rounds && living.length > 1; round++) {
     if (round >= FEWEST_ROUNDS && spentMs > budgetMs) break;
+    if (spentMs > budgetMs + OVERDRAFT_MS) break;
     if (round >= rounds && !samples.some((turns) => isOpen(turns, samples[0]))) break;
     // Every other round backwards: nobody always follows the same one.
     for (const i of round % 2 ? [...living].reverse() : living) {

@@ -342,14 +342,17 @@ export interface LookupProblem {
   table: readonly number[];
 }
 
-/** Functions of two numbers that are given by codes, whose result becomes a code. */
-export const CODE_BINARY = ['qAdd', 'qMul'] as const;
+/**
+ * Functions of two numbers that are given by codes, whose result becomes a code.
+ *
+ * - `qAdd`, `qMul`: quantizeLinear(a + b) and (a b), a = f32(scale (A - zeroPoint)) and b alike, each step rounded to f32
+ * - `fixedAdd`, `fixedSub`: sums of codes times integers, shifted; `fixedMul`: products of codes times a factor. What
+ *   TensorFlow Lite's kernels compute, see src/formats/fixed.ts
+ */
+export const CODE_BINARY = ['qAdd', 'qMul', 'fixedAdd', 'fixedSub', 'fixedMul'] as const;
 export type CodeBinaryOperator = (typeof CODE_BINARY)[number];
 
-/**
- * C = min(max(quantizeLinear(a + b or a b), clamp[0]), clamp[1]), a = f32(scale (A - zeroPoint)) and b alike, each step
- * rounded to f32; broadcast, strides as those of BinaryProblem. The clamp is in codes.
- */
+/** C = min(max(A op B, clamp[0]), clamp[1]), broadcast, strides as those of BinaryProblem. The clamp is in codes. */
 export interface CodeBinaryProblem {
   op: CodeBinaryOperator;
   dims: number[];
@@ -411,6 +414,9 @@ export function elementTypes(p: Problem): { inputs: readonly DType[]; output: DT
       return { inputs: [p.input], output: p.output };
     case 'qAdd':
     case 'qMul':
+    case 'fixedAdd':
+    case 'fixedSub':
+    case 'fixedMul':
       return { inputs: [p.a.dtype, p.b.dtype], output: p.output.dtype };
     default:
       return { inputs: ['float32', 'float32'], output: 'float32' };

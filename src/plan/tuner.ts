@@ -58,6 +58,8 @@ const FRESH_MS = 15;
 const SLICE_MS = 4;
 /** A row whose answer differs from the incumbent's by more of its largest number is wrong here. */
 const TOLERANCE = 1e-3;
+/** The name under which storage has them: one for each version of the package. */
+const STORED_AS = `choices ${version}`;
 /** The part of the budget after which no further rival is packed. */
 const PACKING_SHARE = 0.5;
 /** Milliseconds of timing for one model, or for one problem of a layer. */
@@ -74,7 +76,6 @@ export class Tuner {
   readonly mode: TuneMode;
   readonly budgetMs: number;
   readonly #storage: ChoiceStorage | undefined;
-  readonly #table: string;
   readonly #backends: readonly Backend[];
   readonly #choices: Choices;
   readonly #queue: (() => Promise<void>)[] = [];
@@ -88,14 +89,13 @@ export class Tuner {
     this.budgetMs = budgetMs;
     this.#storage = storage;
     this.#backends = backends;
-    this.#table = tableKey(backends);
-    this.#choices = new Choices(this.#table);
+    this.#choices = new Choices(version);
   }
 
   /** Reads what was stored. What is broken or of another version is dropped. */
   async load(): Promise<void> {
     try {
-      const stored = await this.#storage?.load(this.#table);
+      const stored = await this.#storage?.load(STORED_AS);
       if (stored !== undefined) this.import(stored);
     } catch {}
   }
@@ -103,7 +103,10 @@ export class Tuner {
   /** What is known about a problem, for `select`. */
   measured(problem: MatmulProblem): (device: Device) => Measured | undefined {
     const key = problemKey(problem);
-    return (device) => this.#choices.get(deviceKey(device), key);
+    return (device) => {
+      const backend = this.#backends.find((one) => one.device === device);
+      return backend && this.#choices.get(deviceKey(backend), key);
+    };
   }
 
   export(): ChoicesFile {
@@ -113,13 +116,13 @@ export class Tuner {
   /** @throws ThinferError `bad-argument` */
   import(file: unknown): number {
     const added = this.#choices.merge(file);
-    for (const { device } of this.#backends) Object.assign(device, this.#choices.rates(deviceKey(device)));
+    for (const backend of this.#backends) Object.assign(backend.device, this.#choices.rates(deviceKey(backend)));
     return added;
   }
 
   /** True when timing could still tell something new about a problem. */
-  isOpen({ device }: Backend, problem: MatmulProblem, effort: Effort): boolean {
-    const known = this.#choices.get(deviceKey(device), problemKey(problem));
+  isOpen(backend: Backend, problem: MatmulProblem, effort: Effort): boolean {
+    const known = this.#choices.get(deviceKey(backend), problemKey(problem));
     return known === undefined || (known.effort === 'quick' && effort === 'full');
   }
 
@@ -163,8 +166,8 @@ export class Tuner {
   /** Adds what was measured to what is stored. */
   async save(): Promise<void> {
     await this.#storage
-      ?.update(this.#table, (old) => {
-        const merged = new Choices(this.#table);
+      ?.update(STORED_AS, (old) => {
+        const merged = new Choices(version);
         merged.merge(this.export());
         try {
           merged.merge(old);
@@ -182,8 +185,9 @@ export class Tuner {
     const { backend, problem, forms, force } = job;
     const step = clockStepMs();
     if (force || step > COARSEST_MS || !this.isOpen(backend, problem, effort)) return { spentMs: 0, changed: false };
-    const start = performance.now();
+    // Once a device, and on nobody's budget.
     await this.#calibrate(backend, job);
+    const start = performance.now();
     const measured = this.measured(problem);
     const { candidates } = select(problem, [backend], { forms, measured });
     const thoroughness = THOROUGHNESS[effort];
@@ -203,7 +207,7 @@ export class Tuner {
       for (const name of ring.names) this.#warm.add(name);
       const timed = ring.names.flatMap((name, i) => (result.ms[i] ? [[name, result.ms[i]] as const] : []));
       const variant = ring.names[result.winner];
-      this.#choices.set(deviceKey(backend.device), problemKey(problem), {
+      this.#choices.set(deviceKey(backend), problemKey(problem), {
         variant,
         ms: Object.fromEntries(timed),
         effort,
@@ -216,7 +220,7 @@ export class Tuner {
 
   /** Rates that are not known yet are measured. */
   async #calibrate(backend: Backend, job: TuneJob): Promise<void> {
-    const key = deviceKey(backend.device);
+    const key = deviceKey(backend);
     if (this.#choices.rates(key)) return;
     // A device on which that fails keeps the rates that its kind is known for.
     const rates = await calibrate(backend, this.#proceed(job)).catch(() => undefined);
@@ -254,14 +258,6 @@ async function awake(work: () => Promise<void>): Promise<void> {
   } finally {
     clearInterval(alive);
   }
-}
-
-/** The version of the package and its rows, as a short text. */
-function tableKey(backends: readonly Backend[]): string {
-  const names = backends.flatMap(({ variants }) => variants.map(({ name }) => name)).join();
-  let hash = 0;
-  for (let i = 0; i < names.length; i++) hash = (Math.imul(hash, 31) + names.charCodeAt(i)) | 0;
-  return `${version} ${(hash >>> 0).toString(16)}`;
 }
 
 /** The rows worth timing: the chosen one first, then the best dense one, the likely before others. */

@@ -93,6 +93,7 @@ export interface JobFields {
   zeroCode?: number;
   channelBlock?: number;
   parts?: number;
+  sampleParts?: number;
 }
 
 /** MatmulJob in asm/shared/job.ts, field by field. */
@@ -110,6 +111,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     zeroCode = 0,
     channelBlock = 0,
     parts = 1,
+    sampleParts = 1,
   } = fields;
   return [
     ...[p.M, p.N, roundUp(p.N, panel), p.K, p.groups, p.channels],
@@ -119,6 +121,7 @@ export function matmulParams(p: MatmulProblem, fields: JobFields): number[] {
     ...[p.padValue, dotFlip, rowBlock, steps, groupSteps, scaleGroups, chunk, weightZeros, zeroCode],
     channelBlock,
     parts,
+    sampleParts,
     ...activationParams(p),
     ...inputFields(p, dotFlip),
     ...outputFields(p),

@@ -35,9 +35,18 @@ interface Dispatch extends Pipeline {
   params: WebgpuBuffer | undefined;
   slices: Stage['slices'];
   grid: [x: number, y: number];
-  /** The last bind group and what it binds: a run with the same buffers makes none. */
-  bound?: { buffers: GPUBuffer[]; sizes: number[]; group: GPUBindGroup };
+  /** What it binds, in the order of `bindings`; numbers count what changes from run to run: see VARYING and SCRATCH. */
+  sources: (WebgpuBuffer | number)[];
+  /** The last bind groups and what they bind: a run with the same buffers makes none. */
+  bound: { gpus: GPUBuffer[]; sizes: number[]; group: GPUBindGroup }[];
 }
+
+/** Buffers that come with each run, in this order; those of scratch(p) follow. */
+const VARYING = ['input', 'input2', 'output'];
+const SCRATCH = VARYING.length;
+
+/** Bind groups that a dispatch keeps. */
+const GROUPS_KEPT = 4;
 
 class WebgpuKernel implements Kernel {
   constructor(
@@ -251,21 +260,19 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     }
     this.#requireAlive();
     const limit = this.#gpu.limits.maxComputeWorkgroupsPerDimension;
-    const dispatches = stages.map(({ label, params, slices, workgroups }, i) => ({
-      ...pipelines[i],
-      label,
-      slices,
-      grid: foldGrid(workgroups, limit),
-      params: params && this.memory.upload(new Uint32Array(params), USAGE.uniform, `${variant.name} params`),
-    }));
-    return new WebgpuKernel(
-      variant.name,
-      problem,
-      dispatches,
-      operands,
-      stages.length ? (variant.scratch?.(problem) ?? {}) : {},
-      this.memory,
-    );
+    const scratch = stages.length ? (variant.scratch?.(problem) ?? {}) : {};
+    const varying = [...VARYING, ...Object.keys(scratch)];
+    const dispatches = stages.map(({ label, params: values, slices, workgroups }, i): Dispatch => {
+      const params = values && this.memory.upload(new Uint32Array(values), USAGE.uniform, `${variant.name} params`);
+      const sources = pipelines[i].bindings.map(({ name }) => {
+        const source = name === 'params' ? params : (operands?.buffers.get(name) ?? varying.indexOf(name));
+        if (source === undefined || source === -1)
+          throw new Error(`${label} declares ${name}, which its row does not provide`);
+        return source;
+      });
+      return { ...pipelines[i], label, slices, grid: foldGrid(workgroups, limit), params, sources, bound: [] };
+    });
+    return new WebgpuKernel(variant.name, problem, dispatches, operands, scratch, this.memory);
   }
 
   /** Nothing is encoded before `submit`: a pass that is dropped costs nothing. */
@@ -314,7 +321,8 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     try {
       const encoder = gpu.createCommandEncoder({ label: 'thinfer' });
       const pass = encoder.beginComputePass({ label: 'thinfer', timestampWrites: timer?.writes });
-      for (const step of steps) this.#encode(pass, step, scratch);
+      let last: GPUComputePipeline | undefined;
+      for (const step of steps) last = this.#encode(pass, step, scratch, last);
       pass.end();
       timer?.resolve(encoder);
       gpu.queue.submit([encoder.finish()]);
@@ -322,8 +330,9 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       encoded = error;
     }
     const errors = [gpu.popErrorScope(), gpu.popErrorScope()].map((scope) => scope.catch(() => null));
-    // Later work on these buffers queues behind this pass, so they may be taken at once.
-    for (const buffer of scratch) this.memory.free(buffer);
+    // Later work on these buffers queues behind this pass, so they may be taken at once: the next pass of this kind takes
+    // them in the same order, and finds its bind groups.
+    for (const buffer of scratch.reverse()) this.memory.free(buffer);
     if (encoded) throw encoded;
     const [outOfMemory, validation] = await Promise.all([
       ...errors,
@@ -347,42 +356,46 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     await timer?.read();
   }
 
-  #encode(pass: GPUComputePassEncoder, { kernel, inputs, output }: Step, scratch: WebgpuBuffer[]): void {
+  /**
+   * @param last the pipeline that is set
+   * @returns the one that is then
+   */
+  #encode(
+    pass: GPUComputePassEncoder,
+    { kernel, inputs, output }: Step,
+    scratch: WebgpuBuffer[],
+    last: GPUComputePipeline | undefined,
+  ): GPUComputePipeline | undefined {
     // Kernels of one pass run one after the other and may use the same scratch memory.
-    const taken = new Set<WebgpuBuffer>();
-    const named = new Map<string, WebgpuBuffer>(kernel.operands?.buffers);
+    const varying = [inputs[0], inputs[1], output];
     for (const [name, bytes] of Object.entries(kernel.scratch)) {
       const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-      let buffer = scratch.find((candidate) => candidate.bytes === size && !taken.has(candidate));
+      let buffer = scratch.find((candidate) => candidate.bytes === size && !varying.includes(candidate, SCRATCH));
       if (!buffer) {
         buffer = this.memory.create(bytes, `${kernel.variant} ${name}`);
         scratch.push(buffer);
       }
-      taken.add(buffer);
-      named.set(name, buffer);
+      varying.push(buffer);
     }
-    named.set('input', inputs[0]);
-    if (inputs.length > 1) named.set('input2', inputs[1]);
-    named.set('output', output);
     for (const dispatch of kernel.dispatches) {
       const [x, y] = dispatch.grid;
       if (x === 0) continue;
-      pass.setPipeline(dispatch.pipeline);
-      pass.setBindGroup(0, this.#bindGroup(dispatch, named));
+      if (dispatch.pipeline !== last) pass.setPipeline(dispatch.pipeline);
+      last = dispatch.pipeline;
+      pass.setBindGroup(0, this.#bindGroup(dispatch, varying));
       pass.dispatchWorkgroups(x, y);
     }
+    return last;
   }
 
-  #bindGroup(dispatch: Dispatch, named: ReadonlyMap<string, WebgpuBuffer>): GPUBindGroup {
-    const buffers = dispatch.bindings.map(({ name }) => {
-      const buffer = name === 'params' ? dispatch.params : named.get(name);
-      if (!buffer) throw new Error(`${dispatch.label} declares ${name}, which its row does not provide`);
-      return buffer.usable;
-    });
-    const { bound } = dispatch;
-    if (bound && buffers.every(({ gpu, bytes }, i) => gpu === bound.buffers[i] && bytes === bound.sizes[i])) {
-      return bound.group;
-    }
+  /** The bind group for these buffers: one that was made before, if it is among the last few. */
+  #bindGroup(dispatch: Dispatch, varying: readonly WebgpuBuffer[]): GPUBindGroup {
+    const { sources, bound } = dispatch;
+    const buffers = sources.map((source) => (typeof source === 'number' ? varying[source] : source).usable);
+    const known = bound.find((made) =>
+      buffers.every(({ gpu, bytes }, i) => made.gpus[i] === gpu && made.sizes[i] === bytes),
+    );
+    if (known) return known.group;
     const group = this.#gpu.createBindGroup({
       label: dispatch.label,
       layout: dispatch.layout,
@@ -393,7 +406,8 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
         return { binding: index, resource: { buffer: gpu, offset, size: Math.ceil(size / 16) * 16 } };
       }),
     });
-    dispatch.bound = { buffers: buffers.map(({ gpu }) => gpu), sizes: buffers.map(({ bytes }) => bytes), group };
+    if (bound.length === GROUPS_KEPT) bound.pop();
+    bound.unshift({ gpus: buffers.map(({ gpu }) => gpu), sizes: buffers.map(({ bytes }) => bytes), group });
     return group;
   }
 

@@ -106,7 +106,7 @@ function binarySpecs(): WeightlessSpec[] {
         const [a, b] = [MEANINGS[(i + k) % 5], MEANINGS[(i + 2 * k + 1) % 5]];
         const kind = MEANINGS[(i + j + k) % 5];
         // So that sums and products spread over the codes and beyond them.
-        const scale = op === 'qAdd' ? 0.6 * (a.scale + b.scale) : a.scale * b.scale * 90;
+        const scale = op !== 'qMul' && op !== 'fixedMul' ? 0.6 * (a.scale + b.scale) : a.scale * b.scale * 90;
         const output = { ...kind, scale };
         const [min, max] = output.dtype === 'uint8' ? [0, 255] : [-128, 127];
         const clamp: [number, number] = k === 2 ? [output.zeroPoint, Math.min(output.zeroPoint + 30, max)] : [min, max];

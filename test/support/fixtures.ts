@@ -26,3 +26,17 @@ export async function readFashion(count: number, first = 0): Promise<{ images: F
   const images = Float32Array.from(pixels.subarray(16 + first * 784, 16 + (first + count) * 784), (x) => x / 255);
   return { images, labels: labels.slice(8 + first, 8 + first + count) };
 }
+
+/** Files of a gzipped ustar archive. */
+export async function untarGzip(bytes: Uint8Array): Promise<Map<string, Uint8Array>> {
+  const archive = await gunzip(bytes);
+  const text = (start: number, length: number) =>
+    new TextDecoder().decode(archive.subarray(start, start + length)).replace(/\0.*/s, '');
+  const files = new Map<string, Uint8Array>();
+  for (let at = 0; text(at, 100) !== ''; ) {
+    const size = Number.parseInt(text(at + 124, 12), 8);
+    files.set(text(at, 100), archive.subarray(at + 512, at + 512 + size));
+    at += 512 + 512 * Math.ceil(size / 512);
+  }
+  return files;
+}

@@ -1,5 +1,6 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Backend } from '../../src/backend.js';
+import type { TensorLike } from '../../src/graph/inputs.js';
 import { ModelProtoSchema, TensorProtoSchema } from '../../src/onnx/generated/onnx_pb.js';
 import { loadOnnx } from '../../src/onnx/index.js';
 import { readTensor } from '../../src/onnx/tensor.js';
@@ -13,13 +14,19 @@ const CONSTANT_INPUTS: Readonly<Record<string, readonly number[]>> = {
   Clip: [1, 2],
   ConstantOfShape: [0],
   Conv: [1, 2],
+  ConvInteger: [1, 2],
   ConvTranspose: [1, 2],
+  DequantizeLinear: [1, 2],
   Dropout: [1, 2],
   Expand: [1],
   GRU: [1, 2, 3, 4],
   Gemm: [1],
   LSTM: [1, 2, 3, 4, 7],
+  MatMulInteger: [1, 2, 3],
   Pad: [1, 2, 3],
+  QLinearConv: [1, 2, 3, 4, 5, 6, 7],
+  QLinearMatMul: [1, 2, 4, 5, 6, 7],
+  QuantizeLinear: [1, 2],
   RNN: [1, 2, 3, 4],
   Range: [0, 1, 2],
   ReduceSum: [1],
@@ -45,15 +52,20 @@ export async function runNodeTest(backend: Backend, read: (file: string) => Uint
     const { dims, data } = readTensor(parse(file), file, () => {});
     return { shape: dims, data: Float32Array.from(data) };
   };
+  /** What an input is in the model: codes stay such. */
+  const elements = (file: string): TensorLike => {
+    const tensor = readTensor(parse(file), file, () => {});
+    return tensor.kind === 'codes' ? { shape: tensor.dims, data: tensor.data } : floats(file);
+  };
   const proto = fromBinary(ModelProtoSchema, read('model.onnx'));
   // Operators that are older than any set that we read did not change up to the first.
   for (const entry of proto.opsetImport) if (entry.version < 7n) entry.version = 7n;
   const { node, input, output, initializer } = proto.graph!;
-  const inputs: Record<string, Floats> = {};
+  const inputs: Record<string, TensorLike> = {};
   for (const [i, { name }] of input.entries()) {
     const constant = CONSTANT_INPUTS[node[0].opType]?.includes(node[0].input.indexOf(name));
     if (constant) initializer.push({ ...parse(`input_${i}.pb`), name });
-    else inputs[name] = floats(`input_${i}.pb`);
+    else inputs[name] = elements(`input_${i}.pb`);
   }
   const model = await loadOnnx({ backends: [backend] }, toBinary(ModelProtoSchema, proto));
   const got = await model.run(inputs);

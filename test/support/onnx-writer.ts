@@ -6,6 +6,7 @@ import {
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
+  SparseTensorProtoSchema,
   type TensorProto,
   TensorProto_DataType,
   TensorProtoSchema,
@@ -13,6 +14,12 @@ import {
 
 export const FLOAT = TensorProto_DataType.FLOAT;
 export const INT64 = TensorProto_DataType.INT64;
+export const UINT8 = TensorProto_DataType.UINT8;
+export const INT8 = TensorProto_DataType.INT8;
+export const INT32 = TensorProto_DataType.INT32;
+/** Newer than the schema: two share a byte. */
+export const UINT4 = 21;
+export const INT4 = 22;
 
 /** An integer, integers, or a string; a float and a tensor say so. */
 export type AttributeValue = number | readonly number[] | string | { float: number } | { tensor: TensorProto };
@@ -73,7 +80,31 @@ export class OnnxWriter {
     return this;
   }
 
-  /** @param name default: the node has none */
+  /** Integers of a type of up to 32 bits. */
+  codes(name: string, dims: readonly number[], data: ArrayLike<number>, type: number): this {
+    const all = Array.from(data);
+    let rawData = Uint8Array.from(all);
+    if (type === INT32) rawData = new Uint8Array(Int32Array.from(all).buffer);
+    if (type === UINT4 || type === INT4) {
+      const byte = (_: unknown, i: number) => (all[2 * i] & 15) | (((all[2 * i + 1] ?? 0) & 15) << 4);
+      rawData = Uint8Array.from({ length: Math.ceil(all.length / 2) }, byte);
+    }
+    this.graph.initializer.push(create(TensorProtoSchema, { name, dims: dims.map(BigInt), dataType: type, rawData }));
+    return this;
+  }
+
+  /** @param indices of the elements that are not zero, counted through the whole tensor */
+  sparse(name: string, dims: readonly number[], indices: readonly number[], data: ArrayLike<number>): this {
+    const sparse = create(SparseTensorProtoSchema, {
+      dims: dims.map(BigInt),
+      values: floatTensor(name, [data.length], data),
+      indices: intTensor('', [indices.length], indices),
+    });
+    this.graph.sparseInitializer.push(sparse);
+    return this;
+  }
+
+  /** @param opType of another domain: with that before it. @param name default: the node has none */
   node(
     opType: string,
     input: readonly string[],
@@ -84,7 +115,8 @@ export class OnnxWriter {
     const graph = create(GraphProtoSchema, {
       node: [
         {
-          opType,
+          opType: opType.split('.').at(-1),
+          domain: opType.split('.').slice(0, -1).join('.'),
           name,
           input: [...input],
           output: [...output],
@@ -101,7 +133,10 @@ export class OnnxWriter {
       irVersion: 8n,
       producerName: 'thinfer test',
       graph: this.graph,
-      opsetImport: [{ domain: '', version: BigInt(this.#opset) }],
+      opsetImport: [
+        { domain: '', version: BigInt(this.#opset) },
+        { domain: 'com.microsoft', version: 1n },
+      ],
     });
     return toBinary(ModelProtoSchema, model);
   }

@@ -14,7 +14,7 @@ import type { Shape } from '../shapes.js';
 import { Rewriter } from './rewrite.js';
 
 /** The constant as one number for each of the layer's rows, or undefined when it also varies along another axis. */
-function perRow({ dims, data }: Constant, layer: LayerNode, shape: Shape): Float32Array | undefined {
+export function perRow({ dims, data }: Constant, layer: LayerNode, shape: Shape): Float32Array | undefined {
   const { rows } = layer.weights;
   if (dims.length > shape.length) return undefined;
   if (data.length === 1) return new Float32Array(rows).fill(data[0]);

@@ -1,3 +1,4 @@
+import type { Weights } from '../../formats/index.js';
 import { stridesOf } from '../../plan/strides.js';
 import {
   type BinaryNode,
@@ -245,7 +246,7 @@ export function foldFlatten(graph: Graph): Graph {
 function flatten(node: LinearNode, rewriter: Rewriter): boolean {
   const reshape = rewriter.producer(node.inputs[0]);
   const transpose = reshape?.op === 'reshape' ? transposeInto(rewriter, reshape.inputs[0]) : undefined;
-  if (reshape?.op !== 'reshape' || !transpose || !isDense(node)) return false;
+  if (reshape?.op !== 'reshape' || !transpose || !(isDense(node) || node.weights.format === 'int8')) return false;
   const { perm } = transpose;
   const start = tailStart(rewriter.shape(transpose.output), node.weights.cols);
   if (start === undefined) return false;
@@ -258,7 +259,12 @@ function flatten(node: LinearNode, rewriter: Rewriter): boolean {
   const strides = stridesOf(tail);
   const { rows, cols } = node.weights;
   const dims = [rows, ...toTransposed.map((axis) => tail[axis])];
-  const values = gather(denseValues(node), dims, [cols, ...toTransposed.map((axis) => strides[axis])]);
+  const order = [cols, ...toTransposed.map((axis) => strides[axis])];
+  const { weights } = node;
+  const permuted: Weights =
+    weights.format === 'int8'
+      ? { ...weights, codes: gather(weights.codes, dims, order) }
+      : { format: 'dense', rows, cols, values: gather(denseValues(node), dims, order) };
 
   const flat = rewriter.value(`${rewriter.name(reshape.output)}.nhwc`);
   const target = reshape.target.map(
@@ -266,7 +272,7 @@ function flatten(node: LinearNode, rewriter: Rewriter): boolean {
       typeof dim === 'object' && 'axes' in dim ? { ...dim, axes: dim.axes.map((axis) => perm[axis]) } : dim,
   );
   rewriter.emit({ op: 'reshape', name: `${reshape.name}.nhwc`, inputs: transpose.inputs, output: flat, target });
-  rewriter.emit({ ...node, inputs: [flat], weights: { format: 'dense', rows, cols, values } });
+  rewriter.emit({ ...node, inputs: [flat], weights: permuted });
   return true;
 }
 

@@ -1,9 +1,12 @@
+import type { ElementType } from '../../dtype.js';
+import type { IntegerConstant } from '../../graph/integers.js';
 import type { Constant, Dim, Node, ReshapeDim, ValueId } from '../../graph/ir.js';
-import { factorsOf, formatShape, type Shape } from '../../graph/shapes.js';
+import { keepDims, range, reshapeTo } from '../../graph/reshape.js';
+import { formatShape, type Shape } from '../../graph/shapes.js';
 import type { Attributes } from '../attributes.js';
 import type { SparseTensorProto, TensorProto } from '../generated/onnx_pb.js';
-import type { IntegerConstant } from '../integers.js';
-import { type OnnxTensor, Unsupported } from '../tensor.js';
+import type { QuantizedTensor } from '../quantized.js';
+import { type CodeTensor, type OnnxTensor, Unsupported } from '../tensor.js';
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 /** An IR node without what the importer fills in. */
@@ -32,6 +35,14 @@ export interface NodeContext {
   /** Whether a value holds integers, known or not. */
   holdsIntegers(value: ValueId): boolean;
   shape(value: ValueId): Shape;
+  /** What a value's elements are: codes of 8 bits that nothing is known of but that they are integers, sums, or f32. */
+  type(value: ValueId): ElementType;
+  /** The data type of an input that is constant integers of more than 8 bits. */
+  integerType(input: number): number | undefined;
+  /** A constant input that is codes. */
+  codes(input: number): CodeTensor | undefined;
+  /** A constant input of f32 that the model has as codes. */
+  quantized(input: number): QuantizedTensor | undefined;
   emit(node: NewNode): ValueId;
   /** A constant of the model's own making. */
   addConstant(constant: Constant): ValueId;
@@ -51,16 +62,20 @@ export interface NodeContext {
 export interface Operator {
   attributes: readonly string[];
   inputs: readonly [min: number, max: number];
+  /** Of the inputs that it must name, those that may be empty. */
+  optional?: readonly number[];
   /** Returns what its first output is, or all of them in their order. */
   read(c: NodeContext): Made | Made[];
 }
 
 /** What an output of an operator is: a value of the graph, or a constant. */
-export type Made = ValueId | OnnxTensor | IntegerConstant;
+export type Made = ValueId | OnnxTensor | IntegerConstant | QuantizedTensor;
 
 /** An axis attribute counted from the front. */
 export function axisOf(c: NodeContext, fallback: number, rank: number, last = rank - 1): number {
   const axis = c.attributes.int('axis', fallback, -rank, last);
+  // The default is no axis of a scalar.
+  if (axis < -rank) c.bad('input', 'at least one dimension', 'none');
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -83,36 +98,7 @@ export function axesOf(c: NodeContext, rank: number, opset: number): number[] | 
   return axes && normalizeAxes(c, axes, rank);
 }
 
-export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-
-/** Dimensions of a shape as those of a reshape of a tensor that has them. */
-export function keepDims(shape: Shape, axes: readonly number[] = range(shape.length)): ReshapeDim[] {
-  return axes.map((axis) => (typeof shape[axis] === 'number' ? shape[axis] : { axes: [axis] }));
-}
-
-/**
- * Sizes as dimensions of a reshape: open ones are found among the dimensions of the input, as products of those, or by
- * their name.
- */
-export function reshapeTo(dims: readonly Dim[], input: Shape): ReshapeDim[] {
-  return dims.map((dim): ReshapeDim => {
-    if (typeof dim === 'number') return dim;
-    const whole = input.indexOf(dim);
-    if (whole >= 0) return { axes: [whole] };
-    const axes: number[] = [];
-    let times = 1;
-    for (const factor of factorsOf(dim)) {
-      if (typeof factor === 'number') {
-        times *= factor;
-        continue;
-      }
-      const axis = input.findIndex((candidate, i) => candidate === factor && !axes.includes(i));
-      if (axis < 0) return { name: dim };
-      axes.push(axis);
-    }
-    return { axes, times };
-  });
-}
+export { keepDims, range, reshapeTo };
 
 export function reshape(c: NodeContext, input: ValueId, target: readonly ReshapeDim[]): ValueId {
   return c.emit({ op: 'reshape', inputs: [input], target });

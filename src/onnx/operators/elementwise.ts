@@ -1,7 +1,7 @@
+import type { IntegerConstant } from '../../graph/integers.js';
 import { type Clamp, NO_CLAMP, type ValueId } from '../../graph/ir.js';
 import type { BinaryOperator, UnaryFunction } from '../../plan/problem.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
-import type { IntegerConstant } from '../integers.js';
 import { Unsupported } from '../tensor.js';
 import { keepDims, type NodeContext, type Operator, reshape } from './context.js';
 
@@ -57,6 +57,22 @@ const combines = (op: BinaryOperator): Operator => ({
   read: (c) => binary(c, op, c.value(0), c.value(1)),
 });
 
+/** 8-bit integers are computed with as f32 and wrap around as ONNX has it; what is no arithmetic on such is undefined. */
+function onBytes(c: NodeContext, compute: (a: ValueId, b: ValueId) => ValueId): ValueId | undefined {
+  const dtype = c.type(c.value(0));
+  if ((dtype !== 'uint8' && dtype !== 'int8') || c.type(c.value(1)) !== dtype) return undefined;
+  const exact = compute(toFloats(c, c.value(0)), toFloats(c, c.value(1)));
+  const less = { number: dtype === 'uint8' ? 0 : 128 };
+  const wrapped = binary(c, 'sub', binary(c, 'mod', binary(c, 'add', exact, less), { number: 256 }), less);
+  return c.emit({ op: 'quantize', inputs: [wrapped], quantization: { dtype, scale: 1, zeroPoint: 0 } });
+}
+
+const wraps = (op: 'add' | 'sub' | 'mul'): Operator => ({
+  attributes: [],
+  inputs: [2, 2],
+  read: (c) => onBytes(c, (a, b) => binary(c, op, a, b)) ?? binary(c, op, c.value(0), c.value(1)),
+});
+
 /** An operator of any number of inputs, combined two by two. */
 function folds(op: BinaryOperator, finish?: (c: NodeContext, value: ValueId) => ValueId): Operator {
   return {
@@ -93,7 +109,8 @@ function readDiv(c: NodeContext): ValueId {
   if (c.isInteger(0) && c.isInteger(1)) return binary(c, 'div', a, b);
   if (!c.holdsIntegers(a) || !c.holdsIntegers(b)) return binary(c, 'div', a, b);
   // Towards zero: (a - a rem b) / b.
-  return binary(c, 'div', binary(c, 'sub', a, binary(c, 'rem', a, b)), b);
+  const quotient = (x: ValueId, y: ValueId) => binary(c, 'div', binary(c, 'sub', x, binary(c, 'rem', x, y)), y);
+  return onBytes(c, quotient) ?? quotient(a, b);
 }
 
 function readPow(c: NodeContext): ValueId {
@@ -144,10 +161,25 @@ const FLOAT_TARGETS: readonly number[] = [
   TensorProto_DataType.BFLOAT16,
 ];
 
+/** Integers of 8 bits, or sums, as f32. */
+export const toFloats = (c: NodeContext, value: ValueId): ValueId =>
+  c.type(value) === 'float32' ? value : c.emit({ op: 'dequantize', inputs: [value], scale: 1, zeroPoint: 0 });
+
 function readCast(c: NodeContext): ValueId | IntegerConstant {
   const to = c.attributes.int('to', 0);
   const input = c.value(0);
   const shape = c.shape(input);
+  const codes = c.codes(0);
+  if (codes) {
+    const { dims, data } = codes;
+    return FLOAT_TARGETS.includes(to)
+      ? c.addConstant(c.constant(0, 'input'))
+      : { kind: 'integers', dims, data: [...data] };
+  }
+  if (c.type(input) !== 'float32' && to !== TensorProto_DataType.BOOL) {
+    const floats = toFloats(c, input);
+    return FLOAT_TARGETS.includes(to) ? floats : c.markIntegers(floats);
+  }
   if (FLOAT_TARGETS.includes(to)) {
     if (!c.holdsIntegers(input)) return input;
     if (!c.isInteger(0)) return reshape(c, input, keepDims(shape));
@@ -170,7 +202,7 @@ const { POSITIVE_INFINITY } = Number;
 
 export const elementwise: Readonly<Record<string, Operator>> = {
   Abs: applies('abs'),
-  Add: combines('add'),
+  Add: wraps('add'),
   And: combines('and'),
   Cast: { attributes: ['to', 'saturate'], inputs: [1, 1], read: readCast },
   CastLike: { attributes: ['saturate'], inputs: [2, 2], read: (c) => c.value(0) },
@@ -208,7 +240,7 @@ export const elementwise: Readonly<Record<string, Operator>> = {
     inputs: [2, 2],
     read: (c) => binary(c, c.attributes.int('fmod', 0, 0, 1) ? 'rem' : 'mod', c.value(0), c.value(1)),
   },
-  Mul: combines('mul'),
+  Mul: wraps('mul'),
   Neg: simple({}, (c, x) => binary(c, 'sub', { number: 0 }, x)),
   Not: simple({}, isFalse),
   Or: combines('or'),
@@ -226,7 +258,7 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   Softplus: applies('softplus'),
   Softsign: simple({}, (c, x) => binary(c, 'div', x, binary(c, 'add', unary(c, 'abs', x), { number: 1 }))),
   Sqrt: applies('sqrt'),
-  Sub: combines('sub'),
+  Sub: wraps('sub'),
   Sum: folds('add'),
   Tanh: applies('tanh'),
   ThresholdedRelu: simple({ alpha: 1 }, (c, x, [alpha]) =>

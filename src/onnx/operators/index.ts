@@ -2,6 +2,8 @@ import type { Operator } from './context.js';
 import { elementwise } from './elementwise.js';
 import { layers } from './layers.js';
 import { movement } from './movement.js';
+import { quantizers } from './quantize.js';
+import { quantizedLayers } from './quantized.js';
 import { recurrentLayers } from './recurrent.js';
 import { reductions } from './reductions.js';
 
@@ -11,6 +13,8 @@ import { reductions } from './reductions.js';
  */
 export const OPERATORS: Readonly<Record<string, Operator>> = {
   ...layers,
+  ...quantizers,
+  ...quantizedLayers,
   ...recurrentLayers,
   ...elementwise,
   ...movement,

@@ -1,11 +1,21 @@
-import { type Constant, type Cut, NO_CLAMP, type ReshapeDim, transposeConstant, type ValueId } from '../../graph/ir.js';
+import type { Bias, Weights } from '../../formats/format.js';
+import {
+  type Constant,
+  type Conv2dNode,
+  type Cut,
+  NO_CLAMP,
+  type ReshapeDim,
+  transposeConstant,
+  type ValueId,
+} from '../../graph/ir.js';
 import type { WindowOptions } from '../../layers/geometry.js';
+import { packMatrix, type QuantizedTensor, transposed } from '../quantized.js';
 import { Unsupported } from '../tensor.js';
 import { axisOf, type NodeContext, type Operator, range, rearrange, sizeOf, squeeze, unsqueeze } from './context.js';
 import { binary } from './elementwise.js';
 
 const MAX_SIZE = 1 << 16;
-const WINDOW_ATTRIBUTES = ['auto_pad', 'dilations', 'kernel_shape', 'pads', 'strides'];
+export const WINDOW_ATTRIBUTES = ['auto_pad', 'dilations', 'kernel_shape', 'pads', 'strides'];
 
 /** Pairs of height and width; `rank` is how many dimensions the model's window has. */
 interface Window {
@@ -17,7 +27,7 @@ interface Window {
 }
 
 /** The attributes that convolution and pooling share. `kernel` is what the weights say. */
-function readWindow({ attributes, bad }: NodeContext, kernel?: readonly number[]): Window {
+export function readWindow({ attributes, bad }: NodeContext, kernel?: readonly number[]): Window {
   const shape = attributes.ints('kernel_shape', undefined, 1, MAX_SIZE) ?? kernel;
   if (!shape) return bad('kernel_shape', 'one or two integers', 'none');
   const rank = shape.length;
@@ -48,19 +58,28 @@ function readWindow({ attributes, bad }: NodeContext, kernel?: readonly number[]
 }
 
 /** The node that `emit` makes of an image; a signal of one dimension is an image of height 1. */
-function overImage(c: NodeContext, rank: number, emit: (image: ValueId) => ValueId): ValueId {
-  const input = c.value(0);
+export function overImage(
+  c: NodeContext,
+  rank: number,
+  emit: (image: ValueId) => ValueId,
+  input = c.value(0),
+): ValueId {
   if (rank === 2) return emit(input);
   if (c.shape(input).length !== 3) c.bad('input', '3 dimensions', String(c.shape(input).length));
   return squeeze(c, emit(unsqueeze(c, input, [2])), [2]);
 }
 
+/** Refuses weights [outputs, groupChannels, kernel...] of more than two dimensions. */
+export function requireKernel(c: NodeContext, dims: readonly number[]): void {
+  if (dims.length !== 3 && dims.length !== 4)
+    throw new Unsupported(`weights of ${dims.length} dimensions (only 1-D and 2-D convolutions)`);
+  if (dims.includes(0)) c.bad('weights', 'at least one element', `[${dims.join(', ')}]`);
+}
+
 /** Weights [outputs, groupChannels, kernel...] of one or two dimensions, as those of an image. */
 function readKernel(c: NodeContext): { weights: Constant; kernel: number[] } {
   const { dims, data } = c.constant(1, 'weights');
-  if (dims.length !== 3 && dims.length !== 4)
-    throw new Unsupported(`weights of ${dims.length} dimensions (only 1-D and 2-D convolutions)`);
-  if (data.length === 0) c.bad('weights', 'at least one element', `[${dims.join(', ')}]`);
+  requireKernel(c, dims);
   c.claim(data.length);
   const [rows, channels, ...kernel] = dims;
   return { weights: { dims: kernel.length === 2 ? dims : [rows, channels, 1, kernel[0]], data }, kernel };
@@ -72,30 +91,51 @@ function readBias(c: NodeContext, outputs: number): Float32Array | undefined {
   return bias;
 }
 
-function readConv(c: NodeContext): ValueId {
-  const { weights, kernel } = readKernel(c);
-  const [outputs, groupChannels, kernelHeight, kernelWidth] = weights.dims;
+/** Codes of a convolution's weights, packed, where a format has scales that lie like theirs. */
+export function packKernel(c: NodeContext, quantized: QuantizedTensor): Weights | undefined {
+  const { dims, data } = quantized.codes;
+  requireKernel(c, dims);
+  c.claim(data.length);
+  return packMatrix(transposed(quantized, [0, ...range(dims.length).slice(2), 1]));
+}
+
+/** What layers that work on codes have besides. */
+export interface Extras extends Pick<Conv2dNode, 'inputCodes' | 'result'> {
+  bias?: Bias;
+}
+
+/** A convolution of the node's attributes by weights whose shape in ONNX was `dims`. */
+export function convolve(
+  c: NodeContext,
+  dims: readonly number[],
+  weights: Weights,
+  extras: Extras,
+  input?: ValueId,
+): ValueId {
+  const [outputs, , ...kernel] = dims;
   const groups = c.attributes.int('group', 1, 1, MAX_SIZE);
   if (outputs % groups !== 0) c.bad('group', `a divisor of the ${outputs} outputs`, String(groups));
-  const bias = readBias(c, outputs);
   const { rank, ...window } = readWindow(c, kernel);
+  const node = { op: 'conv2d', layout: 'NCHW', window, groups, weights, clamp: NO_CLAMP, ...extras } as const;
+  return overImage(c, rank, (image) => c.emit({ ...node, inputs: [image] }), input);
+}
+
+function readConv(c: NodeContext): ValueId {
+  const quantized = c.quantized(1);
+  const packed = quantized && packKernel(c, quantized);
+  if (packed) return convolve(c, quantized.codes.dims, packed, { bias: readBias(c, packed.rows) });
+  const { weights } = readKernel(c);
+  const [rows, groupChannels, kernelHeight, kernelWidth] = weights.dims;
   const values = transposeConstant(weights, [0, 2, 3, 1]).data;
-  return overImage(c, rank, (image) =>
-    c.emit({
-      op: 'conv2d',
-      inputs: [image],
-      layout: 'NCHW',
-      window,
-      groups,
-      weights: { format: 'dense', rows: outputs, cols: kernelHeight * kernelWidth * groupChannels, values },
-      bias,
-      clamp: NO_CLAMP,
-    }),
-  );
+  const dense = { format: 'dense', rows, cols: kernelHeight * kernelWidth * groupChannels, values } as const;
+  return convolve(c, c.shape(c.value(1)) as number[], dense, { bias: readBias(c, rows) });
 }
 
 /** Multiplication by constant weights: stored [K, N] in ONNX unless `transposed`, [N, K] here. */
-function linear(c: NodeContext, input: ValueId, transposed: boolean, alpha: number, bias?: Float32Array): ValueId {
+function linear(c: NodeContext, input: ValueId, transposed: boolean, alpha: number): ValueId {
+  const quantized = alpha === 1 ? c.quantized(1) : undefined;
+  const packed = quantized && packRight(c, quantized, transposed);
+  if (packed) return c.emit({ op: 'linear', inputs: [input], weights: packed, clamp: NO_CLAMP });
   const given = c.constant(1, 'the right operand');
   if (given.dims.length !== 2) throw new Unsupported(`a right operand of ${given.dims.length} dimensions (only 2)`);
   if (given.data.length === 0) c.bad('weights', 'at least one element', `[${given.dims.join(', ')}]`);
@@ -103,7 +143,15 @@ function linear(c: NodeContext, input: ValueId, transposed: boolean, alpha: numb
   const { dims, data } = transposed ? given : transposeConstant(given, [1, 0]);
   const values = alpha === 1 ? data : data.map((w) => w * alpha);
   const weights = { format: 'dense' as const, rows: dims[0], cols: dims[1], values };
-  return c.emit({ op: 'linear', inputs: [input], weights, bias, clamp: NO_CLAMP });
+  return c.emit({ op: 'linear', inputs: [input], weights, clamp: NO_CLAMP });
+}
+
+/** Codes of a right operand [K, N], or transposed, packed, where a format has scales that lie like theirs. */
+export function packRight(c: NodeContext, quantized: QuantizedTensor, isTransposed: boolean): Weights | undefined {
+  const { dims, data } = quantized.codes;
+  if (dims.length !== 2) return undefined;
+  c.claim(data.length);
+  return packMatrix(isTransposed ? quantized : transposed(quantized, [1, 0]));
 }
 
 /** The same by an operand that only a run has. */

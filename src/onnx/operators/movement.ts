@@ -1,6 +1,6 @@
+import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, PadNode, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { formatShape, multiplyDims } from '../../graph/shapes.js';
-import type { IntegerConstant } from '../integers.js';
 import { type OnnxTensor, Unsupported } from '../tensor.js';
 import {
   axesOf,
@@ -112,7 +112,7 @@ function readConstantOfShape(c: NodeContext): ValueId | IntegerConstant {
   }
   const constant = c.addConstant({ dims: [], data: Float32Array.of(value.data[0]) });
   const filled = c.emit({ op: 'expand', inputs: [constant], target });
-  return value.kind === 'integers' ? c.markIntegers(filled) : filled;
+  return value.kind === 'floats' ? filled : c.markIntegers(filled);
 }
 
 /** Numbers of which a range to an open dimension is cut. */

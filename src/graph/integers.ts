@@ -1,10 +1,10 @@
-import { type Dim, isBinary, isLayer, type Node, type ValueId } from '../graph/ir.js';
-import { computeWeightless, eachIndex, referenceCopy, type WeightlessProblem } from '../graph/reference.js';
-import { factorsOf, inferNode, isConcrete, multiplyDims } from '../graph/shapes.js';
-import { stepsOf } from '../graph/steps.js';
 import { BINARY_FUNCTIONS } from '../plan/functions.js';
 import type { BinaryOperator } from '../plan/problem.js';
 import { product } from '../plan/strides.js';
+import { type Dim, isBinary, isLayer, type Node, type ValueId } from './ir.js';
+import { computeWeightless, eachIndex, referenceCopy, type WeightlessProblem } from './reference.js';
+import { factorsOf, inferNode, isConcrete, multiplyDims } from './shapes.js';
+import { stepsOf } from './steps.js';
 
 /*
  * Arithmetic on integers that a model knows when it is read: shapes, axes, indices. It is exact up to 2^53, and goes on
@@ -16,6 +16,8 @@ export interface IntegerConstant {
   kind: 'integers';
   dims: readonly number[];
   data: readonly Dim[];
+  /** The data type that the model has them in, where it says so. */
+  type?: number;
 }
 
 /** Shape arithmetic has few elements; what has more is no shape. */

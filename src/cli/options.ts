@@ -1,0 +1,27 @@
+import type { ArgsDef } from 'citty';
+import { requireInteger } from '../errors.js';
+
+/** Options of every command that runs a model of a file. */
+export const modelArgs = {
+  model: { type: 'positional' as const, required: true, description: 'An ONNX file' },
+  backend: {
+    type: 'enum' as const,
+    options: ['wasm', 'webgpu'],
+    description: 'Only there. Default: wherever it is faster',
+  },
+  threads: { type: 'string' as const, description: 'WASM threads; default: the cores, up to 8' },
+  shape: { type: 'string' as const, description: 'Sizes of an input with open dimensions, e.g. image=1x3x224x224' },
+  html: { type: 'string' as const, description: 'Write the report to this file, as a page' },
+  json: { type: 'boolean' as const, default: false, description: 'Print the report as JSON only' },
+} satisfies ArgsDef;
+
+/** A whole number from 1. */
+export function integer(text: string, option: string, max: number): number {
+  const value = Number(text);
+  requireInteger(value, option, { min: 1, max });
+  return value;
+}
+
+/** `--threads`, checked. */
+export const threadsOf = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : integer(text, '--threads', 64);

@@ -1,0 +1,16 @@
+import Table from 'cli-table3';
+import pc from 'picocolors';
+import type { Section } from './sections.js';
+
+export function toText({ title, facts = [], columns, rows }: Section): string {
+  const table = new Table({
+    head: columns.map((column) => pc.bold(column.title)),
+    colAligns: columns.map(({ align }) => align ?? ('left' as const)),
+    style: { head: [], border: [], compact: true },
+  });
+  for (const { cells, strong, weak } of rows) {
+    const paint = strong ? pc.bold : weak ? pc.dim : (text: string) => text;
+    table.push(cells.map((cell) => paint(typeof cell === 'string' ? cell : cell.text)));
+  }
+  return [pc.bold(title), ...facts, table.toString()].join('\n');
+}

@@ -1,0 +1,8 @@
+import type { Operator } from './context.js';
+import { elementwise } from './elementwise.js';
+import { layers } from './layers.js';
+import { movement } from './movement.js';
+import { reductions } from './reductions.js';
+
+/** Every operator that is read, by its name in the schema. */
+export const OPERATORS: Readonly<Record<string, Operator>> = { ...elementwise, ...layers, ...movement, ...reductions };
