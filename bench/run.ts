@@ -45,7 +45,7 @@ async function bundle(withPeers: boolean): Promise<string> {
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
-    external: withPeers ? [] : ['flatbuffers', '@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*'],
+    external: withPeers ? [] : ['@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*'],
     plugins,
     logLevel: 'error',
   });
