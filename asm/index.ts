@@ -1,6 +1,7 @@
 // The kernels of one module. Each is (job, begin, end, scratch): see shared/job.ts.
 export { dense_gemm, dense_gemv } from './dense/dense';
 export { dense_depthwise } from './dense/depthwise';
+export { f16_gemm, f16_gemv, f16_depthwise } from './f16/f16';
 export * from './csr/csr';
 export * from './csr-codebook/csr-codebook';
 export * from './bcsr/bcsr';

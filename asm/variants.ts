@@ -11,6 +11,7 @@ import { csrCodebook } from './csr-codebook/variants.js';
 import { csrInt8 } from './csr-int8/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
+import { f16 } from './f16/variants.js';
 import { gather } from './gather/variants.js';
 import { grouped } from './grouped/variants.js';
 import { int8 } from './int8/variants.js';
@@ -26,6 +27,7 @@ import { xnor } from './xnor/variants.js';
 /** The WASM table. Selection, tests and benches read it; nothing lists the kernels a second time. */
 export const wasmVariants: readonly WasmVariant[] = [
   ...dense,
+  ...f16,
   ...csr,
   ...bcsr,
   ...nm,

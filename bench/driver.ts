@@ -5,7 +5,18 @@ import type { Browser } from 'puppeteer';
 import { launch } from '../scripts/launch.js';
 import { root } from '../scripts/paths.js';
 import { page, serve } from '../scripts/serve.js';
-import type { BenchPage, Message, OperatorTimings, PageFacts, PageOptions, ShapeTimings, Step } from './types.js';
+import type {
+  BenchPage,
+  Chart,
+  Message,
+  OperatorTimings,
+  PageFacts,
+  PageOptions,
+  ShapeTimings,
+  Step,
+  StudyKind,
+  StudyTimings,
+} from './types.js';
 
 declare const bench: BenchPage;
 
@@ -29,6 +40,9 @@ export interface OpenPage {
   /** @throws PageDied; Error for what the page reported */
   measure(shape: string, without: readonly string[]): Promise<ShapeTimings>;
   measureOperator(operator: string, without: readonly string[]): Promise<OperatorTimings>;
+  study(kind: StudyKind, point: string): Promise<StudyTimings>;
+  /** @returns SVG */
+  draw(chart: Chart): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -114,6 +128,17 @@ export async function openPage(
         const message = await ask(() => tab.evaluate((o, w) => bench.measureOperator(o, w), operator, [...without]));
         if (message.type !== 'operator') throw new Error(`the page answered ${message.type}`);
         return message.timings;
+      },
+      async study(kind, point) {
+        at = { type: 'step', who: 'thinfer', what: point, done: 0 };
+        const message = await ask(() => tab.evaluate((k, p) => bench.study(k, p), kind, point));
+        if (message.type !== 'study') throw new Error(`the page answered ${message.type}`);
+        return message.timings;
+      },
+      async draw(chart) {
+        const message = await ask(() => tab.evaluate((c) => bench.draw(c), chart));
+        if (message.type !== 'chart') throw new Error(`the page answered ${message.type}`);
+        return message.svg;
       },
       close,
     };

@@ -293,4 +293,12 @@ globalThis.bench = {
   measureOperator(name, without) {
     answer(operatorTimings(name, without).then((timings) => ({ type: 'operator', timings })));
   },
+  study(kind, point) {
+    const work = import('./studies-page.js').then(({ study }) => study(kind, point, options));
+    answer(work.then((timings) => ({ type: 'study', timings })));
+  },
+  draw(chart) {
+    const work = import('./chart.js').then(({ draw }) => draw(chart));
+    answer(work.then((svg) => ({ type: 'chart', svg })));
+  },
 };

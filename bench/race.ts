@@ -52,12 +52,12 @@ async function batch({ run }: Contestant, runs: number): Promise<number> {
 }
 
 /** Runs a contestant until it is warm; milliseconds of one of its last runs. */
-export async function warmUp(contestant: Contestant, { timeoutMs }: RaceOptions): Promise<number> {
+export async function warmUp(contestant: Contestant, { timeoutMs }: RaceOptions, forMs = WARM_UP_MS): Promise<number> {
   const { name } = contestant;
   const start = performance.now();
   let ms = 0;
   let least = Number.POSITIVE_INFINITY;
-  for (let runs = 0, step = 1; runs < WARM_UP_RUNS || performance.now() - start < WARM_UP_MS; runs += step) {
+  for (let runs = 0, step = 1; runs < WARM_UP_RUNS || performance.now() - start < forMs; runs += step) {
     if (runs > 0 && ms > 0) step = Math.min(Math.max(Math.round(5 / ms), 1), MAX_RUNS);
     ms = await withTimeout(batch(contestant, step), timeoutMs, name);
     least = Math.min(least, ms);

@@ -64,6 +64,7 @@ export interface Recipe {
 
 export const RECIPES: Record<string, Recipe> = {
   dense: { format: 'dense', same: 'f32' },
+  f16: { format: 'f16' },
   csr: { format: 'csr', same: 'f32', prune: scattered },
   bcsr2x1: { format: 'bcsr', options: { block: [2, 1] }, same: 'f32', prune: blocks(2, 1) },
   bcsr4x1: { format: 'bcsr', options: { block: [4, 1] }, same: 'f32', prune: blocks(4, 1) },

@@ -58,10 +58,10 @@ const ratioCell = (value: number | null): string => {
   return value >= 1 ? pc.green(ratio(value)) : pc.red(ratio(value));
 };
 const digits = (value: number): string => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : 1);
-const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
+export const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
 
 /** A table whose first `left` columns are text. */
-const tableOf = (head: readonly string[], left: number) =>
+export const tableOf = (head: readonly string[], left: number) =>
   new Table({
     head: head.map((title) => pc.bold(title)),
     colAligns: head.map((_, i) => (i < left ? 'left' : 'right')),

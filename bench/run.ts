@@ -1,191 +1,24 @@
 // npm run bench: our kernels and three other runtimes in one page of a headless browser. See docs/bench.md.
-import { readFileSync, rmSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, relative } from 'node:path';
 import { defineCommand, runMain } from 'citty';
-import { Presets, SingleBar } from 'cli-progress';
-import { build } from 'esbuild';
 import pc from 'picocolors';
 import { wasmVariants } from '../asm/variants.js';
 import { findBrowser } from '../scripts/browser.js';
 import { root } from '../scripts/paths.js';
-import { plugins } from '../scripts/plugins.js';
-import { buildWasm } from '../scripts/wasm.js';
-import { type OpenPage, openPage, PageDied } from './driver.js';
 import { installPeers } from './install.js';
 import { OPERATORS } from './operators.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
 import { slug, writeResults } from './results.js';
 import { operatorRows, operatorTable, rowsOf, shapeTable } from './rows.js';
+import { bundle, type Measure, machineOf, PACKAGES, printConditions, runThreads } from './session.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
-import type { OperatorRow, OperatorTimings, PageFacts, PageOptions, PeerName, Row, ShapeTimings } from './types.js';
+import { runStudy, STUDIES } from './studies.js';
+import type { OperatorRow, OperatorTimings, PeerName, Row, ShapeTimings, StudyKind } from './types.js';
 
-const PACKAGES: Record<PeerName, string> = {
-  tfjs: '@tensorflow/tfjs-backend-wasm',
-  ort: 'onnxruntime-web',
-  litert: '@litertjs/core',
-};
 const folder = join(root, 'bench');
 const DENSITIES = [0.3, 0.1, 0.05];
 const QUICK_DENSITIES = [0.1];
-/** A shape whose page ended is tried again without the operator that ended it, this often. */
-const ATTEMPTS = 5;
-
-/** Bundles the page. Peers are chunks of their own, loaded when asked for. */
-async function bundle(withPeers: boolean): Promise<string> {
-  await buildWasm();
-  const outdir = join(root, 'build/bench/page');
-  rmSync(outdir, { recursive: true, force: true });
-  await build({
-    absWorkingDir: root,
-    entryPoints: ['bench/page.ts'],
-    outdir,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'browser',
-    target: 'es2022',
-    external: withPeers ? [] : ['@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*'],
-    plugins,
-    logLevel: 'error',
-  });
-  return outdir;
-}
-
-function versionOf(peer: PeerName): string {
-  return JSON.parse(readFileSync(join(folder, 'node_modules', PACKAGES[peer], 'package.json'), 'utf8')).version;
-}
-
-interface Outcome<T> {
-  facts: PageFacts;
-  browserVersion: string;
-  timings: T[];
-  notes: string[];
-}
-
-/** What is timed of one shape, or operator, in an open page. */
-type Measure<T> = (page: OpenPage, shape: string, without: readonly string[]) => Promise<T>;
-
-/** All shapes at one number of threads. A page that dies is opened again without what killed it. */
-async function runShapes<T>(
-  executable: string,
-  scripts: string,
-  options: PageOptions,
-  shapes: readonly string[],
-  measure: Measure<T>,
-  onProgress: (shapes: number, what: string) => void,
-): Promise<Outcome<T>> {
-  let current: OpenPage | undefined;
-  let done = 0;
-  const notes: string[] = [];
-  const peers = new Set(options.peers);
-
-  const open = async (): Promise<OpenPage> => {
-    for (;;) {
-      try {
-        return await openPage(executable, scripts, { ...options, peers: [...peers] }, (step) =>
-          onProgress(done + step.done, `${shapes[done] ?? ''} ${step.who} ${step.what}`),
-        );
-      } catch (error) {
-        const { who } = error as PageDied;
-        if (!(error instanceof PageDied) || !peers.delete(who as PeerName)) throw error;
-        notes.push(`${who} is left out: ${error.message}`);
-      }
-    }
-  };
-
-  const outcome = { timings: [] as T[], notes };
-  let facts: PageFacts | undefined;
-  let browserVersion = '';
-  try {
-    for (const shape of shapes) {
-      const without: string[] = [];
-      for (let attempt = 1; ; attempt++) {
-        try {
-          current ??= await open();
-          facts ??= current.facts;
-          browserVersion = current.browserVersion;
-          outcome.timings.push(await measure(current, shape, without));
-          break;
-        } catch (error) {
-          if (!(error instanceof PageDied)) {
-            if (!current) throw error;
-            notes.push(`${shape}: ${(error as Error).message}`);
-            break;
-          }
-          notes.push(`${shape}: ${error.message}`);
-          await current?.close();
-          current = undefined;
-          if (error.who in PACKAGES) without.push(`${error.who} ${error.what}`);
-          else if (error.who === 'race') without.push(...peers);
-          if (attempt === ATTEMPTS || error.who === 'thinfer') {
-            notes.push(`${shape}: given up`);
-            break;
-          }
-        }
-      }
-      onProgress(++done, '');
-    }
-  } finally {
-    await current?.close();
-  }
-  if (!facts) throw new Error(`the page never started: ${notes.join('; ')}`);
-  return { ...outcome, facts, browserVersion };
-}
-
-/** All shapes at each number of threads, with a bar on screen. */
-async function runThreads<T>(
-  executable: string,
-  scripts: string,
-  threads: readonly number[],
-  options: Omit<PageOptions, 'threads'>,
-  shapes: readonly string[],
-  measure: Measure<T>,
-  describe: (shape: string) => string,
-): Promise<Outcome<T>[]> {
-  const bar = new SingleBar(
-    { format: '{bar} {percentage} % | {eta_formatted} left | {what}', hideCursor: true, clearOnComplete: true },
-    Presets.shades_classic,
-  );
-  bar.start(threads.length * shapes.length, 0, { what: '' });
-  const outcomes: Outcome<T>[] = [];
-  try {
-    for (const [i, count] of threads.entries()) {
-      let announced = '';
-      outcomes.push(
-        await runShapes(executable, scripts, { ...options, threads: count }, shapes, measure, (done, what) => {
-          bar.update(i * shapes.length + done, { what });
-          const shape = shapes[Math.floor(done)];
-          if (process.stdout.isTTY || !what || shape === announced || !shape) return;
-          announced = shape;
-          console.log(`bench: ${describe(shape)}, ${threadText(count)}`);
-        }),
-      );
-    }
-  } finally {
-    bar.stop();
-  }
-  return outcomes;
-}
-
-/** Where one page's numbers come from. */
-function printConditions({ facts, browserVersion, notes }: Outcome<unknown>, cpu: string, ceiling = ''): void {
-  const beside = facts.peers.map((peer) => `${peer} ${versionOf(peer)}`).join(', ') || 'no peers';
-  console.log(`\n${pc.bold(cpu)}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}${ceiling}`);
-  console.log(`module ${facts.module}; engine: ${facts.features.join(', ')}; beside ${beside}`);
-  for (const note of [...facts.notes, ...notes]) console.log(pc.yellow(note));
-}
-
-/** What a results file says of the machine. */
-const machineOf = ([{ facts, browserVersion }]: readonly Outcome<unknown>[], cpu: string, rounds: number) => ({
-  cpu,
-  cores: cpus().length,
-  platform: `${process.platform} ${process.arch}`,
-  browser: browserVersion,
-  engine: facts.features,
-  peers: Object.fromEntries(facts.peers.map((peer) => [peer, versionOf(peer)])),
-  rounds,
-});
 
 /** Values of an option that may be given more than once, each a list with commas. */
 function listOf(rawArgs: readonly string[], option: string): string[] {
@@ -218,8 +51,6 @@ function wrong(option: string, expected: string, got: string): never {
   process.exit(1);
 }
 
-const threadText = (count: number): string => `${count} thread${count > 1 ? 's' : ''}`;
-
 const main = defineCommand({
   meta: {
     name: 'bench',
@@ -234,6 +65,12 @@ const main = defineCommand({
     module: { type: 'enum', options: ['A', 'B', 'C'], description: 'Force a WASM module of ours' },
     peers: { type: 'string', default: 'tfjs,ort,litert', description: 'Peers to run beside, or none' },
     operators: { type: 'boolean', default: false, description: 'The operators without weights instead' },
+    'cost-model': { type: 'boolean', default: false, description: 'How well predicted times choose' },
+    guarantee: { type: 'boolean', default: false, description: 'Tuned layers beside our dense ones, at random points' },
+    crossover: { type: 'boolean', default: false, description: 'The density from which sparse weights are faster' },
+    points: { type: 'string', default: '300', description: 'Random points of --guarantee and --cost-model' },
+    seed: { type: 'string', default: '1', description: 'What they are drawn from' },
+    resume: { type: 'boolean', default: false, description: 'Go on with the study that was cut short' },
     quick: { type: 'boolean', default: false, description: 'Three shapes, few rounds' },
     rounds: { type: 'string', description: 'Rounds of the race (default 15, quick 7)' },
     json: { type: 'string', description: 'Where the rows go (default, of a full run: bench/results/<cpu>.json)' },
@@ -268,6 +105,10 @@ const main = defineCommand({
     } catch (error) {
       return wrong('shape', 'a size', (error as Error).message);
     }
+    const kind = (Object.keys(STUDIES) as StudyKind[]).find((name) => args[STUDIES[name].option]);
+    const [points, seed] = [args.points, args.seed].map(Number);
+    if (!Number.isInteger(points) || points < 0) wrong('points', 'a whole number', args.points);
+    if (!Number.isInteger(seed)) wrong('seed', 'a whole number', args.seed);
     const full =
       sizes.length + only.length + densities.length === 0 &&
       !args.quick &&
@@ -275,8 +116,10 @@ const main = defineCommand({
       !args.rounds &&
       args.peers !== 'none';
 
-    if (peers.length > 0) installPeers();
-    const scripts = await bundle(peers.length > 0);
+    // The plot of --crossover is drawn by a package that lies with them.
+    const withPeers = kind ? kind === 'crossover' : peers.length > 0;
+    if (withPeers) installPeers();
+    const scripts = await bundle(withPeers);
     const executable = findBrowser();
     if (!executable) throw new Error('no browser: set CHROME_PATH');
 
@@ -289,6 +132,25 @@ const main = defineCommand({
       batchMs: 20,
     };
     const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    if (kind) {
+      const chosen = sizes.length > 0 || args.quick ? shapes : undefined;
+      await runStudy(kind, {
+        executable,
+        scripts,
+        cpu,
+        threads,
+        module: args.module,
+        only,
+        shapes: chosen,
+        densities,
+        points,
+        seed,
+        rounds: Number(args.rounds ?? 15),
+        resume: args.resume,
+        json: args.json,
+      });
+      return;
+    }
     if (args.operators) {
       const measure: Measure<OperatorTimings> = (page, name, without) => page.measureOperator(name, without);
       const outcomes = await runThreads(executable, scripts, threads, options, operators, measure, (name) => name);

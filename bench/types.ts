@@ -94,11 +94,73 @@ export interface OperatorTimings {
   notes: string[];
 }
 
+/** What is asked about the scheduler: see docs/bench.md. */
+export type StudyKind = 'cost' | 'guarantee' | 'crossover';
+
+/** A row of ours for one form of the weights. */
+export interface RivalTime {
+  variant: string;
+  format: string;
+  predictedMs: number;
+  /** Milliseconds in the fastest turn, and the median deviation of all turns. */
+  ms: number;
+  spread: number;
+  /** False: it was far behind after the warm-up, and `ms` is from there. */
+  raced: boolean;
+}
+
+export interface CostTimings {
+  kind: 'cost';
+  point: string;
+  /** How many of the rows, the first, take the weights as they are. */
+  own: number;
+  rows: RivalTime[];
+  /** The device's, calibrated. */
+  rates: { macsPerNs: number; bytesPerNs: number; dispatchMs: number };
+  notes: string[];
+}
+
+/** How the weights are multiplied: dense f32 does the same for `f32` only, dense int8 for `int8`. */
+export type Arithmetic = 'f32' | 'int8' | 'bits';
+
+export interface GuaranteeTimings {
+  kind: 'guarantee';
+  point: string;
+  arithmetic: Arithmetic;
+  /** Milliseconds that tuning took in all, and what it found a run of each row to take that it timed. */
+  tuneMs: number;
+  timed: Record<string, number>;
+  /** 2: it looked slow in a first race. */
+  races: number;
+  tuned: RivalTime;
+  /** The fastest row of all forms in the same arithmetic. */
+  oracle: RivalTime;
+  /** The tuned layer's time over the fastest row's, our best dense f32 row's and our best dense int8 row's. */
+  overOracle: number;
+  overDense: number | null;
+  overInt8: number | null;
+  dense: RivalTime | null;
+  rows: RivalTime[];
+  notes: string[];
+}
+
+export interface CrossoverTimings {
+  kind: 'crossover';
+  point: string;
+  /** The fastest row of `dense`, `int8` and each sparse recipe. */
+  best: Record<string, RivalTime>;
+  notes: string[];
+}
+
+export type StudyTimings = CostTimings | GuaranteeTimings | CrossoverTimings;
+
 export type Message =
   | Step
   | { type: 'facts'; facts: PageFacts }
   | { type: 'timings'; timings: ShapeTimings }
   | { type: 'operator'; timings: OperatorTimings }
+  | { type: 'study'; timings: StudyTimings }
+  | { type: 'chart'; svg: string }
   | { type: 'failed'; error: string };
 
 /** What the page offers to the script. Answers come as messages. */
@@ -108,6 +170,17 @@ export interface BenchPage {
   measure(shape: string, without: string[]): void;
   /** @param operator a name in bench/operators.ts */
   measureOperator(operator: string, without: string[]): void;
+  /** @param point as bench/points.ts writes them */
+  study(kind: StudyKind, point: string): void;
+  /** Draws the curves of bench/chart.ts. */
+  draw(chart: Chart): void;
+}
+
+/** Curves by shape, to be drawn. */
+export interface Chart {
+  x: string;
+  y: string;
+  points: { shape: string; series: string; x: number; y: number }[];
 }
 
 /** One row of the results file. */

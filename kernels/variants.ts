@@ -7,6 +7,7 @@ import { copy } from './copy/variants.js';
 import { csr } from './csr/variants.js';
 import { dense } from './dense/variants.js';
 import { elementwise } from './elementwise/variants.js';
+import { f16 } from './f16/variants.js';
 import { gather } from './gather/variants.js';
 import { int8 } from './int8/variants.js';
 import { lowbit } from './lowbit/variants.js';
@@ -20,6 +21,7 @@ import { xnor } from './xnor/variants.js';
 /** The WebGPU table. Selection, tests and benches read it; nothing lists the kernels a second time. */
 export const webgpuVariants = [
   ...dense,
+  ...f16,
   ...csr,
   ...int8,
   ...lowbit,

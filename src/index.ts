@@ -15,6 +15,7 @@ export {
   csrCodebook,
   csrInt8,
   dense,
+  f16,
   formats,
   int2,
   int4,

@@ -12,9 +12,10 @@ import { createRuntime, type Runtime } from '../src/runtime.js';
 import { openDevice } from '../src/webgpu/device.js';
 import { requireCapability } from './support/capability.js';
 import { readFashion, readFixture } from './support/fixtures.js';
+import { calibrate, quantizeModel } from './support/quantize-model.js';
 import { createRandom, denseMatrix, normals } from './support/random.js';
 
-const IMAGES = 3;
+const IMAGES = 2;
 /** f32 sums of some thousand products through a handful of layers, relative to the largest output. */
 const TOLERANCE = 1e-4;
 
@@ -99,6 +100,26 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'str
       assert.ok(new Set(Array.from(data)).size > 5, `the outputs of layer ${i} vary`);
     }
   });
+
+  for (const form of ['qdq', 'qoperator'] as const) {
+    test(`fashion_student quantised, ${form}: every logit to the last bit`, async () => {
+      const float = await readFixture('models/fashion_student.onnx');
+      const { images } = await readFashion(40);
+      const ranges = await calibrate(runtimes[0], float, [{ image: images }]);
+      const bytes = quantizeModel(float, ranges, form);
+      const answers: Float32Array[] = [];
+      for (const runtime of runtimes) {
+        const model = await loadOnnx(runtime, bytes);
+        const [output] = Object.values(await model.run({ image: images.subarray(0, IMAGES * 784) }));
+        answers.push(output.data as Float32Array);
+        const integers = model.explain().filter(({ format }) => format === 'int8');
+        assert.ok(integers.length > 2, 'layers of int8');
+        model.free();
+      }
+      assert.equal(answers[1], answers[0]);
+      assert.ok(new Set(answers[0]).size > 5, 'logits vary');
+    });
+  }
 
   /** Counts pipelines that are being compiled while `work` runs: all of them, and the most at a time. */
   const compiled = async (work: () => Promise<unknown>): Promise<{ all: number; most: number }> => {

@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_ELEMENTS } from '../src/errors.js';
 import { quantizeSample, quantizeValue, roundHalfEven } from '../src/formats/activations.js';
+import { formsOf } from '../src/formats/forms.js';
 import {
   bcsr,
   type CodebookWeights,
@@ -11,6 +12,8 @@ import {
   csr,
   csrCodebook,
   dense,
+  type F16Weights,
+  f16,
   formatOf,
   formats,
   type Int8Weights,
@@ -30,6 +33,7 @@ import {
   referenceSoftmax,
   referenceTranspose,
 } from '../src/graph/reference.js';
+import { isF16 } from '../src/half.js';
 import { windowGeometry } from '../src/layers/geometry.js';
 import { conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
 import type { PoolProblem } from '../src/plan/problem.js';
@@ -95,6 +99,7 @@ common('bytes count every array', () => {
     const codes = (entries: number) => (entries === 16 ? rows * Math.ceil(cols / 2) : rows * cols);
     const sizes: Record<string, number> = {
       dense: 4 * rows * cols,
+      f16: 2 * rows * cols,
       csr: 4 * (rows + 1) + nnz * (2 + 4),
       bcsr: blocked(4, 1),
       'bcsr 1x4': blocked(1, 4),
@@ -307,6 +312,90 @@ denseSuite('validate', () => {
 });
 
 denseSuite.run();
+
+const f16Suite = suite('formats: f16');
+
+f16Suite('every half comes back, and is what its bits say', () => {
+  const halves = Uint16Array.from({ length: 65536 }, (_, bits) => bits).filter((bits) => (bits & 0x7c00) !== 0x7c00);
+  const shape = { rows: 1, cols: halves.length };
+  const values = f16.unpack(f16.pack(halves, shape));
+  assert.equal(f16.pack(values, shape).halves, halves);
+  for (const [bits, value] of [
+    [0x0000, 0],
+    [0x8000, -0],
+    [0x0001, 2 ** -24],
+    [0x83ff, -1023 * 2 ** -24],
+    [0x0400, 2 ** -14],
+    [0x3c00, 1],
+    [0xc248, -3.140625],
+    [0x7bff, 65504],
+  ]) {
+    assert.ok(Object.is(values[halves.indexOf(bits)], value), `0x${bits.toString(16)}`);
+    assert.ok(isF16(value));
+  }
+  // Larger bits are larger numbers.
+  for (let bits = 1; bits < 0x7c00; bits++) assert.ok(values[bits] > values[bits - 1]);
+});
+
+f16Suite('pack rounds to the nearest half, of two to the even one', () => {
+  const positive = f16.unpack(
+    f16.pack(
+      Uint16Array.from({ length: 0x7c00 }, (_, i) => i),
+      { rows: 1, cols: 0x7c00 },
+    ),
+  );
+  const anyValue = fc.oneof(
+    fc.float({ min: -65504, max: 65504, noNaN: true }),
+    fc.float({ min: Math.fround(-1e-4), max: Math.fround(1e-4), noNaN: true }),
+    // Halfway between two, and a little beside.
+    fc.tuple(fc.integer({ min: 0, max: 0x7bfe }), fc.constantFrom(0, 1, -1)).map(([bits, beside]) => {
+      const middle = (positive[bits] + positive[bits + 1]) / 2;
+      return Math.fround(middle * (1 + beside * 2 ** -23));
+    }),
+  );
+  fc.assert(
+    fc.property(anyValue, (x) => {
+      const { halves } = f16.pack(Float32Array.of(x), { rows: 1, cols: 1 });
+      const [y] = f16.unpack({ format: 'f16', rows: 1, cols: 1, halves });
+      const error = Math.abs(y - x);
+      for (const bits of [halves[0] - 1, halves[0] + 1]) {
+        const other = positive[bits & 0x7fff];
+        if (other === undefined || (halves[0] & 0x7fff) === 0) continue;
+        const theirs = Math.abs(other - Math.abs(x));
+        assert.ok(error < theirs || (error === theirs && (halves[0] & 1) === 0), `${x} is ${y}`);
+      }
+      assert.is(isF16(x), error === 0);
+    }),
+    { ...RUNS, numRuns: 3000 },
+  );
+});
+
+f16Suite('what 16 bits do not hold is refused', () => {
+  const shape = { rows: 1, cols: 2 };
+  assert.equal(f16.pack(Float32Array.of(65519, -65519), shape).halves, Uint16Array.of(0x7bff, 0xfbff));
+  for (const bad of [65520, -65520, 1e30]) {
+    throwsAt(() => f16.pack(Float32Array.of(1, bad), shape), /^f16\.pack\.dense\[1\]: .*below 65520/);
+  }
+  throwsAt(() => f16.pack(Uint16Array.of(1), shape), /^f16\.pack\.dense: expected 2 elements, got 1/);
+  throwsAt(() => f16.pack(Uint16Array.of(0, 0x7c00), shape), /^f16\.pack\.halves\[1\]: .*Infinity/);
+  throwsAt(() => f16.pack(Uint16Array.of(0xfe00, 0), shape), /^f16\.pack\.halves\[0\]: .*NaN/);
+  const good = f16.pack(Uint16Array.of(1, 2), shape);
+  throwsAt(() => f16.validate({ ...good, halves: Float32Array.of(1, 2) as never }), /^f16\.halves: .*Uint16Array/);
+});
+
+f16Suite('dense weights that are halves may become f16', () => {
+  const halves = dense.pack(Float32Array.of(0.5, -3, 2 ** -24, 1 / 1024), { rows: 2, cols: 2 });
+  const floats = dense.pack(Float32Array.of(0.5, -3, 2 ** -25, 1), { rows: 2, cols: 2 });
+  const formats = (weights: Weights) => formsOf(weights, weightFacts(weights)).map(({ facts }) => facts.format);
+  assert.equal(formats(halves), ['dense', 'f16']);
+  assert.equal(formats(floats), ['dense']);
+  const form = formsOf(halves, weightFacts(halves))[1];
+  const weights = form.make() as F16Weights;
+  assert.equal(f16.unpack(weights), halves.values);
+  assert.is(form.facts.bytes, f16.bytes(weights));
+});
+
+f16Suite.run();
 
 const csrSuite = suite('formats: csr');
 

@@ -15,6 +15,7 @@ import { loadOnnx } from '../src/onnx/index.js';
 import { createWasmBackend } from '../src/wasm/index.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
 import { requireCapability } from './support/capability.js';
+import { apply, damage, loadsOrRefuses } from './support/damage.js';
 import { readFashion, readFixture, untarGzip } from './support/fixtures.js';
 import { runNodeTest } from './support/onnx-node.js';
 import { floatTensor, intTensor, OnnxWriter } from './support/onnx-writer.js';
@@ -752,53 +753,6 @@ function moving(): Uint8Array<ArrayBuffer> {
     .node('ArgMax', ['y'], ['z'], { axis: 0 })
     .output('z')
     .bytes();
-}
-
-/** Loads, or throws a ThinferError; soon, and without taking much. */
-async function loadsOrRefuses(bytes: Uint8Array): Promise<boolean> {
-  const backend = new ReferenceBackend();
-  const start = performance.now();
-  try {
-    const model = await loadOnnx({ backends: [backend] }, bytes);
-    model.free();
-  } catch (error) {
-    if (!(error instanceof ThinferError)) throw error;
-    assert.ok(error.message.length < 20000, 'a message that can be read');
-    return false;
-  } finally {
-    assert.ok(performance.now() - start < 2000, 'in time');
-    assert.is(backend.memory.bytes, 0, 'nothing leaks');
-    assert.ok(backend.memory.peakBytes < 64 * bytes.length + 2 ** 20, `${backend.memory.peakBytes} bytes`);
-  }
-  return true;
-}
-
-interface Damage {
-  kind: 'flip' | 'set' | 'cut' | 'insert' | 'remove';
-  at: number;
-  value: number;
-}
-
-const damage = fc.array(
-  fc.record<Damage>({
-    kind: fc.constantFrom('flip', 'set', 'cut', 'insert', 'remove'),
-    at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
-    value: fc.nat(255),
-  }),
-  { minLength: 1, maxLength: 4 },
-);
-
-function apply(bytes: Uint8Array, changes: readonly Damage[]): Uint8Array {
-  let result = Array.from(bytes);
-  for (const { kind, at, value } of changes) {
-    const i = Math.floor(at * result.length);
-    if (kind === 'flip') result[i] ^= 1 << (value % 8);
-    else if (kind === 'set') result[i] = value;
-    else if (kind === 'cut') result = result.slice(0, i);
-    else if (kind === 'insert') result.splice(i, 0, value);
-    else result.splice(i, 1 + (value % 4));
-  }
-  return Uint8Array.from(result);
 }
 
 fuzz('damaged bytes of a tiny model', async () => {

@@ -71,6 +71,7 @@ const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
 const KINDS = ['dense', 'csr 50%', 'csr 10%', 'csr 2%', 'int8', 'codebook 16', 'codebook 256', 'xnor'];
 /** Pinned on WASM, and on the GPU, as well. */
 const WASM_KINDS = [
+  'f16',
   'bcsr 2x1 10%',
   'bcsr 4x1 10%',
   'bcsr 8x1 10%',
@@ -81,7 +82,17 @@ const WASM_KINDS = [
   'csrCodebook 16 10%',
   'csrCodebook 256 10%',
 ];
-const GPU_KINDS = ['int4', 'int2', 'ternary', 'binary', 'bcsr 4x1 10%', 'nm', 'csrInt8 1 10%', 'csrCodebook 16 10%'];
+const GPU_KINDS = [
+  'f16',
+  'int4',
+  'int2',
+  'ternary',
+  'binary',
+  'bcsr 4x1 10%',
+  'nm',
+  'csrInt8 1 10%',
+  'csrCodebook 16 10%',
+];
 const kindsOf = (device: string) => [...KINDS, ...(device === 'webgpu' ? GPU_KINDS : WASM_KINDS)];
 
 /** A discrete GPU as WebGPU shows it. */
@@ -118,6 +129,15 @@ const offers: Record<string, Offer> = {
 /** By device and kind of weights: the row for each of PROBLEMS, in order. */
 const PINNED: Record<string, Record<string, string[]>> = {
   'wasm A': {
+    f16: [
+      'f16_gemv_1x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_depthwise_4x8',
+    ],
     dense: [
       'dense_gemv_1x8',
       'dense_gemm_6x8',
@@ -265,6 +285,15 @@ const PINNED: Record<string, Record<string, string[]>> = {
     ],
   },
   'wasm B': {
+    f16: [
+      'f16_gemv_1x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_gemm_6x8',
+      'f16_depthwise_4x8',
+    ],
     dense: [
       'dense_gemv_1x8',
       'dense_gemm_6x8',
@@ -412,6 +441,15 @@ const PINNED: Record<string, Record<string, string[]>> = {
     ],
   },
   'wasm C': {
+    f16: [
+      'f16_gemv_1x8',
+      'f16_gemm_4x8',
+      'f16_gemm_4x8',
+      'f16_gemm_4x8',
+      'f16_gemm_4x8',
+      'f16_gemm_4x8',
+      'f16_depthwise_4x8',
+    ],
     dense: [
       'dense_gemv_1x8',
       'dense_gemm_4x8',
@@ -559,6 +597,15 @@ const PINNED: Record<string, Record<string, string[]>> = {
     ],
   },
   webgpu: {
+    f16: [
+      'f16_gemv_1x4_sg_wgsl',
+      'f16_gemv_4x4_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_gemv_1x4_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_direct_1x1_wgsl',
+    ],
     dense: [
       'dense_gemv_1x4_sg_wgsl',
       'dense_gemv_4x4_wgsl',

@@ -88,6 +88,25 @@ contests('an incumbent that is as fast as others stays, whatever the noise', asy
   }
 });
 
+contests('one that is 10 % faster wins, however often turns are disturbed', async () => {
+  let wins = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = createRandom(seed);
+    const disturbed = (ms: number) => () =>
+      ms * (1 + 0.01 * random.normal() + (random.next() < 0.5 ? random.next() : 0));
+    const result = await contest(simulated([disturbed(1.1), disturbed(1)]), options);
+    if (result?.winner === 1) wins++;
+  }
+  assert.ok(wins >= 180, `${wins} of 200 contests`);
+});
+
+contests('one that an engine has yet to optimise is warmed up first', async () => {
+  const start = performance.now();
+  const compiled = () => (performance.now() - start > 5 ? 1 : 4);
+  const result = await contest(simulated([() => 2, compiled]), { ...options, warmMs: 20 });
+  assert.is(result?.winner, 1);
+});
+
 contests('a machine that slows down in the middle does not decide', async () => {
   for (let at = 1; at < 60; at++) {
     let turns = 0;
@@ -370,6 +389,21 @@ tuning('dense is timed against sparse formats, and wins where it is faster', asy
   assert.ok(Math.abs(best - 2) < 1e-9 && Math.abs(other - 3) < 1e-9);
   assert.is(backend.kernels, 0);
   assert.is(backend.memory.bytes, 0, 'nothing of the contest is left');
+});
+
+tuning('when packing takes too long, dense is still timed', async () => {
+  const backend = new ReferenceBackend({
+    rows: [
+      simulatedRow('csr_a', 'csr', 1, 3),
+      simulatedRow('csr_b', 'csr', 1.1, 1),
+      simulatedRow('dense_a', 'dense', 3.5, 2),
+    ],
+  });
+  const tuner = new Tuner([backend]);
+  const work = job(backend);
+  await tuner.now('quick', async () => void (await tuner.tune(work, 'quick', 0)));
+  assert.equal(Object.keys(tuner.measured(work.problem)(backend.device)!.ms), ['csr_a', 'dense_a']);
+  assert.is(chosenBy(tuner, work), 'dense_a');
 });
 
 tuning('a choice is settled: a device that lies does not flip it back and forth', async () => {

@@ -119,7 +119,22 @@ function rows1x4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
     const end = offset + load<u16>(record, 2);
     let c0 = v128.load(to, 0), c1 = v128.load(to, 16), c2 = v128.load(to, 32), c3 = v128.load(to, 48);
     let d0 = f32x4.splat(0), d1 = d0, d2 = d0, d3 = d0;
-    do {
+    // One weight a turn where products have registers of their own: V8 loads ahead, and more would not fit.
+    while (MODULE == 2 && offset < end) {
+      let x = strip + load<u16>(offset);
+      const past = value + 16;
+      do {
+        const w = v128.load32_splat(value);
+        c0 = madd(w, v128.load(x, 0), c0);
+        c1 = madd(w, v128.load(x, 16), c1);
+        c2 = madd(w, v128.load(x, 32), c2);
+        c3 = madd(w, v128.load(x, 48), c3);
+        x += 64;
+        value += 4;
+      } while (value < past);
+      offset += 2;
+    }
+    while (MODULE != 2 && offset < end) {
       const x = strip + load<u16>(offset);
       const four = v128.load(value);
       let w = i32x4.shuffle(four, four, 0, 0, 0, 0);
@@ -144,7 +159,7 @@ function rows1x4(job: MatmulJob, strip: usize, block: u32, sums: usize): void {
       d3 = madd(w, v128.load(x, 240), d3);
       offset += 2;
       value += 16;
-    } while (offset < end);
+    }
     v128.store(to, f32x4.add(c0, d0), 0);
     v128.store(to, f32x4.add(c1, d1), 16);
     v128.store(to, f32x4.add(c2, d2), 32);

@@ -62,13 +62,13 @@ const rowsFor = (R: number, C: number) => {
       share,
       rowCost,
     });
-  if (C === 4) return [make('spmm_16x1', 16, 1, 0.8, 110), make('gemv_1x1', 1, 2, 0.21, 60)];
+  if (C === 4) return [make('spmm_16x1', 16, 1, 0.72, 20), make('gemv_1x1', 1, 2, 0.27, 90)];
   // What csr's layout is too.
-  if (R === 1) return [make('spmm_16x1', 16, 2, 0.8, 110, 'csr_spmm_16x1')];
+  if (R === 1) return [make('spmm_16x1', 16, 2, 0.8, 90, 'csr_spmm_16x1')];
   return [
-    make('spmm_16x2', 16, 1, 0.82, 75),
-    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.77, 45)] : []),
-    make(`gemv_1x${R}`, 1, 2, R === 2 ? 0.115 : 0.21, 60 / R),
+    make('spmm_16x2', 16, 1, 0.9, 15),
+    ...(R > 2 ? [make('spmm_8x4', 8, 1, 0.88, 10)] : []),
+    make(`gemv_1x${R}`, 1, 2, { 2: 0.155, 4: 0.34, 8: 0.55 }[R]!, 95),
   ];
 };
 

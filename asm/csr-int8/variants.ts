@@ -9,7 +9,7 @@ import {
   row,
   type WasmLayout,
 } from '../../src/wasm/variant.js';
-import { blockingOf, MOVE, PADDING, packEntries } from '../shared/sparse/variants.js';
+import { blockingOf, gathering, PADDING, packEntries } from '../shared/sparse/variants.js';
 import { BYTE_INPUTS, codesBytes, QUANTIZE, quantize, samplePartsOf } from '../shared/variants.js';
 
 /** Rows of A in a strip. */
@@ -85,14 +85,15 @@ const rows = (blockCols: 1 | 4) => {
       },
       cost(p, device) {
         const { kBlocks } = blocking(p, columnBytes);
-        const work = (p.weights.nnz * S) / share + p.groups * ((p.K + p.N) * S * 1.3 * MOVE + p.N * kBlocks * 150);
-        return predictMs(device, Math.ceil(p.M / S) * work + inputSize(p) * QUANTIZE, 1, 2 * p.weights.bytes);
+        const strip = (p.weights.nnz * S) / share + p.groups * ((p.K * 3 + p.N * 5) * S + p.N * kBlocks * 150);
+        const work = Math.ceil(p.M / S) * strip + gathering(p) + inputSize(p) * QUANTIZE;
+        return predictMs(device, work, 1, p.weights.bytes, 2);
       },
     });
 
   return [
     spmm('k4_dot', 'fast-dot', S, blockCols === 1 ? 4 : 1, blockCols === 1 ? 1.6 : 2.9),
-    spmm('k2', 'pairs', 2 * S, blockCols === 1 ? 2 : 1, blockCols === 1 ? 1 : 1.45),
+    spmm('k2', 'pairs', 2 * S, blockCols === 1 ? 2 : 1, blockCols === 1 ? 1 : 1.3),
     row<MatmulProblem>({
       ...common,
       name: `${name}_gemv_1x1`,
@@ -111,8 +112,9 @@ const rows = (blockCols: 1 | 4) => {
         return tapsOf(p) * 4 + channelBlock * 4 + p.K + kBlocks * (chunk + PADDING) * 2 + 192;
       },
       cost(p, device) {
-        const work = p.weights.nnz / (blockCols === 1 ? 0.11 : 0.31) + p.groups * (p.N * 60 + p.K);
-        return predictMs(device, p.M * work + inputSize(p) * QUANTIZE, 1, p.M * p.weights.bytes);
+        const [share, rowCost] = blockCols === 1 ? [0.105, 140] : [0.43, 90];
+        const row = p.weights.nnz / share + p.groups * (p.N * rowCost + p.K * 21);
+        return predictMs(device, p.M * row + gathering(p) + inputSize(p) * QUANTIZE, 1, p.weights.bytes, p.M);
       },
     }),
   ];

@@ -27,7 +27,7 @@ export const csr = [
     share: 0.82,
     rowCost: 70,
   }),
-  sparseRow({ ...common, name: 'csr_spmm_16x1', S: 16, layout: entries(16, 2), share: 0.8, rowCost: 110 }),
-  sparseRow({ ...common, name: 'csr_spmm_4x1', S: 4, layout: entries(4, 4), share: 0.36, rowCost: 80 }),
-  sparseRow({ ...common, name: 'csr_gemv_1x1', S: 1, layout: entries(1, 4), share: 0.126, rowCost: 60 }),
+  sparseRow({ ...common, name: 'csr_spmm_16x1', S: 16, layout: entries(16, 2), share: 0.8, rowCost: 90 }),
+  sparseRow({ ...common, name: 'csr_spmm_4x1', S: 4, layout: entries(4, 4), share: 0.36, rowCost: 50 }),
+  sparseRow({ ...common, name: 'csr_gemv_1x1', S: 1, layout: entries(1, 4), share: 0.125, rowCost: 105 }),
 ];

@@ -66,6 +66,6 @@ const positions: WasmLayout<NmWeights> = {
 const common = { format: 'nm' } as const;
 
 export const nm = [
-  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S, share: 0.8, rowCost: 110 }),
-  sparseRow({ ...common, name: 'nm_gemv_1x8', layout: panels, S: 1, share: 0.32, rowCost: 10 }),
+  sparseRow({ ...common, name: 'nm_spmm_16x1', layout: positions, S, share: 0.8, rowCost: 95 }),
+  sparseRow({ ...common, name: 'nm_gemv_1x8', layout: panels, S: 1, share: 0.33, rowCost: 85 }),
 ];

@@ -31,6 +31,16 @@ const GATHER = 100;
 
 const gathering = (p: MatmulProblem) => p.M * p.groups * tapsOf(p) * GATHER;
 
+/** Finishing an output, at the end of a tile and of a product of one row, costs as much as this many multiply-adds. */
+const FINISH_TILE = 3;
+const FINISH_ROW = 10;
+/** The same where sums of integers become f32. */
+const FINISH_SUM = 40;
+/** Packing a value of A as pairs of integers. */
+const PACK_BYTE = 6;
+
+const outputs = (p: MatmulProblem) => p.M * p.N * p.groups;
+
 /** Panels of 8 channels for which a thread packs rows of A of its own. */
 const FEWEST_PANELS = 8;
 
@@ -53,7 +63,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
       scratchBytes: (p) => tapsOf(p) * MR * 4 + 64 + rowBlock(p) * p.K * 4 + p.K * 32 + 128,
       cost(p, device) {
         const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-        const work = macs + (decodes(p) * blocks(p)) / p.groups + gathering(p);
+        const work = macs + (decodes(p) * blocks(p)) / p.groups + gathering(p) + outputs(p) * FINISH_TILE;
         return predictMs(device, work, 0.9, p.weights.bytes);
       },
     });
@@ -72,7 +82,8 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
         const macs = p.M * roundUp(p.N, 8) * p.K * p.groups;
         // Decoded in registers, not stored.
         const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
-        return predictMs(device, macs + lookUps * p.M + gathering(p), 0.6, p.M * p.weights.bytes);
+        const work = macs + lookUps * p.M + gathering(p) + outputs(p) * FINISH_ROW;
+        return predictMs(device, work, 0.66, p.weights.bytes, p.M);
       },
     }),
   ];
@@ -104,7 +115,7 @@ export interface ByteFormat {
 export const BYTE_INPUTS = ['float32', 'uint8', 'int8'] as const;
 const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
 /** Quantising a value of the input costs about as much as this many multiply-adds. */
-export const QUANTIZE = 6;
+export const QUANTIZE = 9;
 /** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
 const GIVEN_TILE = 4096;
 /** Bytes of RowFacts, Sample and Range in asm/. */
@@ -149,10 +160,10 @@ export function codesBytes(p: MatmulProblem, device: Device): number {
 
 /** The kernels a byte format has on the modules, and their speed over the dense f32 kernel's. */
 const BYTE_KERNELS = {
-  dot: { MR: 6, isa: 'k4_dot', requires: 'fast-dot', pairs: false, gemm: 3.4, gemv: 2 },
-  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 2.6, gemv: 1.55 },
-  pairs: { MR: 4, isa: 'k2', requires: 'pairs', pairs: true, gemm: 1.5, gemv: 0.9 },
-  plainPairs: { MR: 4, isa: 'k2', requires: 'plain-simd', pairs: true, gemm: 1.9, gemv: 1 },
+  dot: { MR: 6, isa: 'k4_dot', requires: 'fast-dot', pairs: false, gemm: 3.7, gemv: 2.1 },
+  maddubs: { MR: 4, isa: 'k4_maddubs', requires: 'maddubs', pairs: false, gemm: 3.1, gemv: 1.25 },
+  pairs: { MR: 4, isa: 'k2', requires: 'pairs', pairs: true, gemm: 1.75, gemv: 0.97 },
+  plainPairs: { MR: 4, isa: 'k2', requires: 'plain-simd', pairs: true, gemm: 2.1, gemv: 1.07 },
 } as const;
 
 /** Steps of 4 along K that maddubs may add up in 16 bits: |code| <= 255 times |weight|, twice, a step. */
@@ -172,6 +183,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
   const { largest } = f;
   const largestOf = typeof largest === 'number' ? () => largest : largest;
   const kernels = largest === 128 ? (['dot', 'pairs'] as const) : (['dot', 'maddubs', 'plainPairs'] as const);
+  const packed = (p: MatmulProblem) => inputSize(p) * QUANTIZE + p.M * p.K * p.groups * PACK_BYTE;
   const macs = (p: MatmulProblem, MR: number) => roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
   const params = (p: MatmulProblem, device: Device, rowBlock: number, parts = 1) =>
     matmulParams(p, {
@@ -214,10 +226,11 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         scratchBytes: (p) =>
           MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
         cost(p, device) {
-          const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + inputSize(p) * QUANTIZE;
+          const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + packed(p);
+          const ends = gathering(p) + outputs(p) * FINISH_SUM;
           // Pairs of 16-bit integers are one more pass over the panel.
           const decoding = (blocks(p) / p.groups) * p.N * p.K * (decode + (pairs ? 2 : 0));
-          return predictMs(device, work + decoding + gathering(p), 1, p.weights.bytes);
+          return predictMs(device, work + decoding + ends, 1, p.weights.bytes);
         },
       }),
       row<MatmulProblem>({
@@ -232,7 +245,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
           const products = (p.M * p.N * p.K * p.groups * (1 + 2 / groupSteps(p))) / speed.gemv;
           // Module B decodes in registers.
           const decoding = device.features.has('maddubs') ? 0 : p.groups * p.N * p.K * decode;
-          const work = products + inputSize(p) * QUANTIZE + decoding + gathering(p);
+          const work = products + inputSize(p) * QUANTIZE + decoding + gathering(p) + outputs(p) * FINISH_SUM;
           return predictMs(device, work, 1, p.weights.bytes);
         },
       }),
@@ -245,7 +258,7 @@ export interface DepthwiseFormat {
   format: FormatName;
   /** The row is `<name>_depthwise_4x8`. */
   name: string;
-  export: 'dense_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
+  export: 'dense_depthwise' | 'f16_depthwise' | 'codes_depthwise' | 'codebook_depthwise';
   layout: WasmLayout<never>;
   supports?: (p: MatmulProblem) => true | string;
   /** Bits of a code; absent: weights are f32. */
@@ -300,8 +313,8 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
       reach(p) * p.window.inWidth * pixelBytes(p),
     sharedBytes: (p, device) => (scaled ? codesBytes(p, device) : 0),
     cost(p, device) {
-      const work = p.M * p.groups * (p.K + 4) + (scaled ? inputSize(p) * QUANTIZE * 2 : 0);
-      return predictMs(device, work, 0.6, p.M * p.groups * 8);
+      const work = p.M * p.groups * (p.K + 4) + (scaled ? inputSize(p) * QUANTIZE : 0);
+      return predictMs(device, work, scaled ? 0.54 : 0.4, p.M * p.groups * 8);
     },
   });
 }

@@ -5,6 +5,7 @@ import type { CsrWeights } from './csr.js';
 import type { CsrCodebookWeights } from './csr-codebook.js';
 import type { CsrInt8Weights } from './csr-int8.js';
 import type { DenseWeights } from './dense.js';
+import type { F16Weights } from './f16.js';
 import type { Int2Weights, Int4Weights } from './grouped.js';
 import type { Int8Weights } from './int8.js';
 import type { NmWeights } from './nm.js';
@@ -14,6 +15,7 @@ import type { XnorWeights } from './xnor.js';
 /** Weights in any format. All are matrices of `rows` (N, output channels) x `cols` (K). */
 export type Weights =
   | DenseWeights
+  | F16Weights
   | CsrWeights
   | BcsrWeights
   | NmWeights

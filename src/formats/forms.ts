@@ -1,9 +1,10 @@
 // The formats that given weights can be turned into without changing what they multiply to.
 
+import { isF16 } from '../half.js';
 import type { WeightFacts } from '../plan/problem.js';
 import type { BlockShape } from './bcsr.js';
 import type { Weights } from './format.js';
-import { bcsr, csr, csrInt8, dense, formatOf, int8, nm } from './index.js';
+import { bcsr, csr, csrInt8, dense, f16, formatOf, int8, nm } from './index.js';
 import { indexType, type Pattern } from './pattern.js';
 import { ofRow } from './scales.js';
 
@@ -31,7 +32,7 @@ const BLOCKS: readonly BlockShape[] = [
 ];
 
 /** f32 numbers multiplied by f32 activations: whatever the format, the same products. */
-const FLOATS: ReadonlySet<string> = new Set(['dense', 'csr', 'bcsr', 'nm', 'csrCodebook']);
+const FLOATS: ReadonlySet<string> = new Set(['dense', 'f16', 'csr', 'bcsr', 'nm', 'csrCodebook']);
 
 const known = new WeakMap<Weights, readonly Form[]>();
 
@@ -57,12 +58,15 @@ const isFloat = ({ format, centroids }: WeightFacts): boolean =>
 
 function floatForms(weights: Weights, own: WeightFacts): Form[] {
   const { rows, cols } = weights;
-  const values = () => formatOf(weights).unpack(weights);
+  const values = () => valuesOf(weights);
   const forms: Form[] = [];
   const add = (facts: WeightFacts, make: () => Weights) => {
     if (facts.format !== own.format || facts.block?.join() !== own.block?.join()) forms.push({ facts, make });
   };
   add({ format: 'dense', nnz: rows * cols, bytes: 4 * rows * cols }, () => dense.pack(values(), { rows, cols }));
+  if (own.format !== 'f16' && values().every(isF16)) {
+    add({ format: 'f16', nnz: rows * cols, bytes: 2 * rows * cols }, () => f16.pack(values(), { rows, cols }));
+  }
   const pattern = patternOf(weights);
   if (!pattern) return forms;
   const nnz = pattern.indices.length;
@@ -85,12 +89,17 @@ function floatForms(weights: Weights, own: WeightFacts): Form[] {
   return forms;
 }
 
+/** Dense values, not to be written to: those of dense weights are not copied. */
+function valuesOf(weights: Weights): Float32Array {
+  return weights.format === 'dense' ? weights.values : formatOf(weights).unpack(weights);
+}
+
 /** Where the non-zeros are; undefined where there are too many, or where all are stored anyway. */
 function patternOf(weights: Weights): Pattern | undefined {
   const { rows, cols } = weights;
   if (weights.format === 'csr' || weights.format === 'csrCodebook') return weights;
   if (weights.format === 'codebook' && !weights.codebook.includes(0)) return undefined;
-  const values = formatOf(weights).unpack(weights);
+  const values = valuesOf(weights);
   const stride = Math.max(Math.floor(values.length / SAMPLE), 1);
   let zeros = 0;
   let seen = 0;

@@ -7,6 +7,7 @@ import { csr } from './csr.js';
 import { csrCodebook } from './csr-codebook.js';
 import { csrInt8 } from './csr-int8.js';
 import { dense } from './dense.js';
+import { f16 } from './f16.js';
 import type { Format, FormatName, Weights } from './format.js';
 import { int2, int4 } from './grouped.js';
 import { int8 } from './int8.js';
@@ -21,13 +22,14 @@ export type { CsrOptions, CsrWeights } from './csr.js';
 export type { CsrCodebookOptions, CsrCodebookWeights } from './csr-codebook.js';
 export type { CsrInt8Options, CsrInt8Weights } from './csr-int8.js';
 export type { DenseWeights } from './dense.js';
+export type { F16Format, F16Weights } from './f16.js';
 export type { DecodedActivations, DecodedWeights, Format, FormatName, MatrixShape, Weights } from './format.js';
 export type { GroupedOptions, Int2Weights, Int4Weights } from './grouped.js';
 export type { Int8Options, Int8Weights } from './int8.js';
 export type { NmOptions, NmWeights } from './nm.js';
 export type { TernaryWeights } from './ternary.js';
 export type { XnorWeights } from './xnor.js';
-export { bcsr, binary, codebook, csr, csrCodebook, csrInt8, dense, int2, int4, int8, nm, ternary, xnor };
+export { bcsr, binary, codebook, csr, csrCodebook, csrInt8, dense, f16, int2, int4, int8, nm, ternary, xnor };
 
 /** Every format, by name. A new one is a file, a member of `Weights`, and a line here. */
 export const formats = {
@@ -44,6 +46,7 @@ export const formats = {
   xnor,
   csrInt8,
   csrCodebook,
+  f16,
 } satisfies { [name in FormatName]: { name: name } };
 
 /**

@@ -4,6 +4,7 @@ import {
   codebook,
   csr,
   dense,
+  f16,
   int2,
   int4,
   int8,
@@ -19,6 +20,8 @@ import { layerOptions } from './steps.js';
 /** How the weights of one layer are packed. */
 export type WeightSpec =
   | { format: 'dense' }
+  /** Rounded to 16 bits; those out of their range are refused. */
+  | { format: 'f16' }
   /** Weights with |w| <= threshold are dropped. Default 0. */
   | { format: 'csr'; threshold?: number }
   | { format: 'int8'; perChannel?: boolean; symmetric?: boolean }
@@ -56,6 +59,8 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
   switch (spec.format) {
     case 'dense':
       return dense.pack(values, { rows, cols });
+    case 'f16':
+      return f16.pack(values, { rows, cols });
     case 'csr':
       return csr.pack(values, { rows, cols, threshold: spec.threshold });
     case 'int8':
@@ -77,7 +82,7 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
       throw new ThinferError({
         code: 'bad-argument',
         place: 'weights.format',
-        expected: 'dense, csr, int8, int4, int2, codebook, ternary, binary or xnor',
+        expected: 'dense, f16, csr, int8, int4, int2, codebook, ternary, binary or xnor',
         got: describe((spec as { format: unknown }).format),
       });
   }
@@ -124,12 +129,18 @@ function checkPacked(node: LayerNode, spec: WeightsSpec): Node {
       got: `${JSON.stringify(node.name)}, which it has as ${node.weights.format}`,
     });
   }
-  validate(node.weights, `${place}: weights`);
-  const [min, max] = node.clamp;
-  const relu = min === 0 && max === Number.POSITIVE_INFINITY;
-  const activation = relu ? 'relu' : isClamped(node.clamp) ? { min, max } : 'none';
-  requireDtypes(node.weights, { ...layerOptions(node), activation }, place);
-  return node;
+  try {
+    validate(node.weights, `${place}: weights`);
+    const [min, max] = node.clamp;
+    const relu = min === 0 && max === Number.POSITIVE_INFINITY;
+    const activation = relu ? 'relu' : isClamped(node.clamp) ? { min, max } : 'none';
+    requireDtypes(node.weights, { ...layerOptions(node), activation }, place);
+    return node;
+  } catch (error) {
+    if (!(error instanceof ThinferError)) throw error;
+    const { expected, got, hint } = error;
+    throw new ThinferError({ code: 'bad-weights', place: error.place, expected, got, hint, cause: error });
+  }
 }
 
 /**

@@ -1,22 +1,9 @@
 import { fromBinary } from '@bufbuild/protobuf';
-import type { ElementType } from '../dtype.js';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
-import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
-import {
-  type Constant,
-  type Dim,
-  type Graph,
-  isBinary,
-  isLayer,
-  type Node,
-  type Value,
-  type ValueId,
-} from '../graph/ir.js';
-import { evaluate } from '../graph/passes/constants.js';
+import type { Dim, Graph, ValueId } from '../graph/ir.js';
 import { removeDead } from '../graph/passes/rewrite.js';
-import { inferNode, type Shape } from '../graph/shapes.js';
-import { elementType, inferType, moves, takesCodes } from '../graph/types.js';
 import { Attributes } from './attributes.js';
+import { GraphBuilder } from './builder.js';
 import {
   type GraphProto,
   type ModelProto,
@@ -25,13 +12,11 @@ import {
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
-import type { Made, NewNode, NodeContext } from './operators/context.js';
+import type { Made, NodeContext } from './operators/context.js';
 import { OPERATORS } from './operators/index.js';
-import { dequantize, type QuantizedTensor, transposed } from './quantized.js';
 import {
   badModel,
   CODE_TYPES,
-  type CodeTensor,
   FLOATS,
   type OnnxTensor,
   readSparse,
@@ -46,23 +31,12 @@ const OLDEST_OPSET = 7;
 const ELEMENTS_PER_BYTE = 16;
 const FREE_ELEMENTS = 1 << 24;
 
-/** Integers up to this are exact in f32, in which everything is computed. */
-const LARGEST_EXACT = 2 ** 24;
-
 /** Types of inputs that are integers, and become f32. */
 const INTEGER_TYPES: readonly number[] = [
   TensorProto_DataType.INT32,
   TensorProto_DataType.INT64,
   TensorProto_DataType.BOOL,
 ];
-
-/** Arithmetic whose results leave the range of 8-bit integers, where ONNX wraps. */
-const LEAVES_BYTES: ReadonlySet<Node['op']> = new Set(['add', 'sub', 'mul', 'div', 'pow'] as const);
-
-/** Operators that give integers for integers. */
-const KEEPS_INTEGERS: ReadonlySet<Node['op']> = new Set([
-  ...(['transpose', 'reshape', 'concat', 'slice', 'expand', 'tile', 'pad', 'gather', 'clamp'] as const),
-]);
 
 /** What a name of the model stands for. `lost`: made by a node that could not be imported; `absent`: not computed. */
 type Binding =
@@ -157,29 +131,14 @@ function sortNodes(graph: GraphProto): NodeProto[] {
 
 class Importer {
   readonly #opset: number;
-  readonly #values = new Map<ValueId, Value>();
-  readonly #constants = new Map<ValueId, Constant>();
-  /** Constants that are integers, and values that hold integers when the graph runs. */
-  readonly #integers = new Map<ValueId, IntegerConstant>();
-  readonly #integral = new Set<ValueId>();
-  /** Integers as f32, where a node that runs reads them. */
-  readonly #floats = new Map<ValueId, ValueId>();
-  /** Constants that are codes, and those of f32 that the model has as codes: they are made when something reads them. */
-  readonly #codes = new Map<ValueId, CodeTensor>();
-  readonly #quantized = new Map<ValueId, QuantizedTensor>();
-  readonly #nodes: Node[] = [];
+  readonly #built: GraphBuilder;
   readonly #inputs: { name: string; value: ValueId }[] = [];
   readonly #bindings = new Map<string, Binding>();
-  readonly #layerNames = new Set<string>();
-  /** Names of layers by their weights: those that share them share the name. */
-  readonly #nameOfWeights = new Map<object, string>();
   readonly #unsupported: string[] = [];
-  readonly #capacity: number;
-  #claimed = 0;
 
   constructor(opset: number, modelBytes: number) {
     this.#opset = opset;
-    this.#capacity = FREE_ELEMENTS + ELEMENTS_PER_BYTE * modelBytes;
+    this.#built = new GraphBuilder(FREE_ELEMENTS + ELEMENTS_PER_BYTE * modelBytes);
   }
 
   read(graph: GraphProto): Graph {
@@ -188,7 +147,7 @@ class Importer {
     this.#readInitializers(graph);
     for (const input of graph.input) this.#readInput(input);
     for (const node of nodes) this.#readNode(node);
-    const outputs = graph.output.map(({ name }) => ({ name, value: this.#readOutput(name) }));
+    const outputs = graph.output.map((output) => ({ name: output.name, value: this.#readOutput(output) }));
     if (new Set(outputs.map(({ name }) => name)).size !== outputs.length) {
       badModel('graph.output', 'outputs with different names', outputs.map(({ name }) => name).join(', '));
     }
@@ -204,20 +163,14 @@ class Importer {
     return removeDead({
       inputs: this.#inputs,
       outputs,
-      values: this.#values,
-      constants: this.#constants,
-      nodes: this.#nodes,
+      values: this.#built.values,
+      constants: this.#built.constants,
+      nodes: this.#built.nodes,
     });
   }
 
-  #claim(count: number, place: string): void {
-    this.#claimed += count;
-    if (this.#claimed <= this.#capacity) return;
-    badModel(place, `at most ${this.#capacity} elements in all for a model of this size`, String(this.#claimed));
-  }
-
   #readInitializers(graph: GraphProto): void {
-    const claim = this.#claim.bind(this);
+    const claim = this.#built.claim.bind(this.#built);
     const bind = (name: string, read: (place: string) => OnnxTensor) => {
       const place = `initializer "${name}"`;
       if (name === '' || this.#bindings.has(name))
@@ -255,57 +208,28 @@ class Importer {
       if (value.case !== 'dimValue' || value.value === -1n) return `${name}.${axis}`;
       return toInteger(value.value, `${place}.dim[${axis}]`, 0, MAX_ELEMENTS);
     });
-    const id = this.#addValue(name, shape, isCode ? code.dtype : undefined);
-    if (isInteger || isCode) this.#integral.add(id);
+    const id = this.#built.addValue(name, shape, isCode ? code.dtype : undefined);
+    if (isInteger || isCode) this.#built.integral.add(id);
     this.#inputs.push({ name, value: id });
     this.#bindings.set(name, { kind: 'value', id });
   }
 
-  #readOutput(name: string): ValueId {
+  /** Codes and sums stay such; integers of 8 bits that were computed as f32 become codes. */
+  #readOutput({ name, type }: ValueInfoProto): ValueId {
     try {
+      const built = this.#built;
       const id = this.#valueOf(name, `graph.output "${name}"`);
-      return this.#type(id) === 'float32' ? this.#asFloats(id) : this.#operand(id);
+      if (built.type(id) !== 'float32') return built.operand(id);
+      const floats = built.asFloats(id);
+      const declared = type?.value.case === 'tensorType' ? CODE_TYPES[type.value.value.elemType] : undefined;
+      if (declared?.bits !== 8 || !built.integral.has(floats)) return floats;
+      const quantization = { dtype: declared.dtype, scale: 1, zeroPoint: 0 };
+      return built.emit({ op: 'quantize', inputs: [floats], quantization }, name, '', `output "${name}"`);
     } catch (error) {
       if (error instanceof Unsupported) this.#unsupported.push(`output "${name}": ${error.message}`);
       else if (!(error instanceof Lost)) throw error;
       return -1;
     }
-  }
-
-  #addValue(name: string, shape: Shape, dtype?: ElementType): ValueId {
-    const id = this.#values.size;
-    this.#values.set(id, dtype && dtype !== 'float32' ? { id, name, shape, dtype } : { id, name, shape });
-    return id;
-  }
-
-  #type(id: ValueId): ElementType {
-    return elementType(this.#values.get(id)!);
-  }
-
-  #addConstant(name: string, constant: Constant): ValueId {
-    const id = this.#addValue(name, constant.dims);
-    this.#constants.set(id, constant);
-    return id;
-  }
-
-  #addIntegers(name: string, integers: IntegerConstant): ValueId {
-    const id = this.#addValue(name, integers.dims);
-    this.#integers.set(id, integers);
-    this.#integral.add(id);
-    return id;
-  }
-
-  #addCodes(name: string, codes: CodeTensor): ValueId {
-    const id = this.#addValue(name, codes.dims, codes.dtype);
-    this.#codes.set(id, codes);
-    this.#integral.add(id);
-    return id;
-  }
-
-  #addQuantized(name: string, quantized: QuantizedTensor): ValueId {
-    const id = this.#addValue(name, quantized.codes.dims);
-    this.#quantized.set(id, quantized);
-    return id;
   }
 
   /** What a name stands for; an initializer is read when it is first asked for. */
@@ -317,98 +241,9 @@ class Importer {
     if (binding.kind === 'lost') throw new Lost();
     if (binding.kind === 'absent') throw new Unsupported(binding.what);
     if (binding.kind === 'value') return binding.id;
-    const id = this.#idOf(name, binding.read());
+    const id = this.#built.idOf(name, binding.read());
     this.#bindings.set(name, { kind: 'value', id });
     return id;
-  }
-
-  #idOf(name: string, made: Made): ValueId {
-    if (typeof made === 'number') return made;
-    switch (made.kind) {
-      case 'integers':
-        return this.#addIntegers(name, made);
-      case 'codes':
-        return this.#addCodes(name, made);
-      case 'quantized':
-        return this.#addQuantized(name, made);
-      default:
-        return this.#addConstant(name, made);
-    }
-  }
-
-  /** A value that a node reads as it is: a constant of codes becomes one of the graph. */
-  #operand(id: ValueId): ValueId {
-    const codes = this.#codes.get(id);
-    if (codes && !this.#constants.has(id)) {
-      this.#constants.set(id, { dims: codes.dims, data: Float32Array.from(codes.data) });
-    }
-    return id;
-  }
-
-  /** The numbers of a constant of any kind. */
-  #numbers(id: ValueId, place: string): Constant | undefined {
-    const codes = this.#codes.get(id);
-    const quantized = this.#quantized.get(id);
-    if (codes) return { dims: codes.dims, data: Float32Array.from(codes.data) };
-    if (!quantized) return this.#constants.get(this.#asFloats(id));
-    const known = this.#constants.get(id);
-    if (known) return known;
-    this.#claim(quantized.codes.data.length, place);
-    const constant = dequantize(quantized);
-    this.#constants.set(id, constant);
-    return constant;
-  }
-
-  /** The same integers as f32. */
-  #toFloats(id: ValueId): ValueId {
-    const known = this.#floats.get(id);
-    if (known !== undefined) return known;
-    const { name, shape } = this.#values.get(id)!;
-    const codes = this.#codes.get(id);
-    const output = codes
-      ? this.#addConstant(name, { dims: codes.dims, data: Float32Array.from(codes.data) })
-      : this.#addValue(name, shape);
-    if (!codes)
-      this.#nodes.push({ op: 'dequantize', name: `${name}.cast`, inputs: [id], output, scale: 1, zeroPoint: 0 });
-    this.#floats.set(id, output);
-    this.#integral.add(output);
-    return output;
-  }
-
-  /** A constant that the model has as codes. Those with one scale stay codes: what reads them may do so too. */
-  #fromQuantized(id: ValueId, quantized: QuantizedTensor): ValueId {
-    const { codes, scale, zeroPoint } = quantized;
-    const known = this.#floats.get(id);
-    if (known !== undefined) return known;
-    if (scale.length !== 1 || codes.bits !== 8) {
-      this.#numbers(id, 'quantized constant');
-      return id;
-    }
-    const { name } = this.#values.get(id)!;
-    const inputs = [this.#operand(this.#addCodes(name, codes))];
-    const output = this.#addValue(name, codes.dims);
-    const meaning = { scale: scale[0], zeroPoint: zeroPoint?.[0] ?? 0 };
-    this.#nodes.push({ op: 'dequantize', name: `${name}.dequantize`, inputs, output, ...meaning });
-    this.#floats.set(id, output);
-    return output;
-  }
-
-  /** The value itself, or f32 of the same numbers. */
-  #asFloats(id: ValueId): ValueId {
-    const quantized = this.#quantized.get(id);
-    if (quantized) return this.#fromQuantized(id, quantized);
-    if (this.#type(id) !== 'float32') return this.#toFloats(id);
-    const integers = this.#integers.get(id);
-    if (!integers) return id;
-    const { name } = this.#values.get(id)!;
-    const known = this.#floats.get(id);
-    if (known !== undefined) return known;
-    const wrong = integers.data.find((x) => typeof x === 'string' || Math.abs(x) > LARGEST_EXACT);
-    if (wrong !== undefined) throw new Unsupported(`arithmetic on "${name}", where ${wrong} has no exact f32`);
-    const made = this.#addConstant(name, { dims: integers.dims, data: Float32Array.from(integers.data as number[]) });
-    this.#floats.set(id, made);
-    this.#integral.add(made);
-    return made;
   }
 
   #readNode(proto: NodeProto): void {
@@ -420,7 +255,7 @@ class Importer {
         if (output === '') continue;
         const what = `"${output}", a further output of ${place}`;
         const binding: Binding =
-          made[i] === undefined ? { kind: 'absent', what } : { kind: 'value', id: this.#idOf(output, made[i]) };
+          made[i] === undefined ? { kind: 'absent', what } : { kind: 'value', id: this.#built.idOf(output, made[i]) };
         this.#bindings.set(output, binding);
       }
     } catch (error) {
@@ -443,7 +278,9 @@ class Importer {
     if (unknown.length > 0) throw new Unsupported(`attribute ${unknown.join(', ').slice(0, 200)}`);
     const inputCount = proto.input.findLastIndex((name) => name !== '') + 1;
     const [least, most] = operator.inputs;
-    if (inputCount < least || inputCount > most || proto.input.slice(0, least).includes('')) {
+    const { optional = [] } = operator;
+    const missing = proto.input.slice(0, least).some((name, i) => name === '' && !optional.includes(i));
+    if (inputCount < least || inputCount > most || missing) {
       badModel(
         place,
         `${least === most ? least : `${least} to ${most}`} inputs`,
@@ -459,14 +296,16 @@ class Importer {
     const inputName = (input: number) => proto.input[input];
     const value = (input: number) => this.#valueOf(inputName(input), place);
     const isConstant = (input: number) =>
-      [this.#constants, this.#integers, this.#codes, this.#quantized].some((kind) => kind.has(value(input)));
+      [this.#built.constants, this.#built.integers, this.#built.codes, this.#built.quantized].some((kind) =>
+        kind.has(value(input)),
+      );
     const dims = (input: number, what: string) => {
-      const integers = this.#integers.get(value(input)) ?? this.#codes.get(value(input));
+      const integers = this.#built.integers.get(value(input)) ?? this.#built.codes.get(value(input));
       if (integers) return Array.from<Dim>(integers.data);
-      if (this.#constants.has(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
+      if (this.#built.constants.has(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
       throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
     };
-    const claim = this.#claim.bind(this);
+    const claim = this.#built.claim.bind(this.#built);
     return {
       opset: this.#opset,
       attributes,
@@ -477,7 +316,7 @@ class Importer {
       isConstant,
       constant: (input, what, ranks) => {
         if (!isConstant(input)) throw new Unsupported(`${what} ("${inputName(input)}") that is not constant`);
-        const constant = this.#numbers(value(input), place)!;
+        const constant = this.#built.numbers(value(input), place)!;
         if (ranks && !ranks.includes(constant.dims.length)) {
           badModel(`${place}: ${what}`, `${ranks.join(' or ')} dimensions`, `[${constant.dims.join(', ')}]`);
         }
@@ -489,126 +328,28 @@ class Importer {
           throw new Unsupported(`${what} ("${inputName(input)}") with the open dimension ${dim}`);
         }),
       dims,
-      isInteger: (input) => this.#integers.has(value(input)),
-      holdsIntegers: (id) => this.#integral.has(id),
-      shape: (value) => this.#values.get(value)!.shape,
-      type: (value) => this.#type(value),
-      integerType: (input) => this.#integers.get(value(input))?.type,
-      codes: (input) => this.#codes.get(value(input)),
-      quantized: (input) => this.#quantized.get(value(input)),
-      emit: (node) => this.#emit(node, proto, place),
-      addConstant: (constant) => this.#addConstant(outputName(proto), constant),
+      isInteger: (input) => this.#built.integers.has(value(input)),
+      holdsIntegers: (id) => this.#built.integral.has(id),
+      shape: (value) => this.#built.values.get(value)!.shape,
+      type: (value) => this.#built.type(value),
+      integerType: (input) => this.#built.integers.get(value(input))?.type,
+      codes: (input) => this.#built.codes.get(value(input)),
+      quantized: (input) => this.#built.quantized.get(value(input)),
+      emit: (node) => this.#built.emit(node, outputName(proto), proto.name, place),
+      addConstant: (constant) => this.#built.addConstant(outputName(proto), constant),
       addScalar: (number, like = -1) =>
-        this.#integral.has(like) && Number.isInteger(number)
-          ? this.#addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })
-          : this.#addConstant(outputName(proto), { dims: [], data: Float32Array.of(number) }),
+        this.#built.integral.has(like) && Number.isInteger(number)
+          ? this.#built.addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })
+          : this.#built.addConstant(outputName(proto), { dims: [], data: Float32Array.of(number) }),
       markIntegers: (id) => {
-        this.#integral.add(id);
+        this.#built.integral.add(id);
         return id;
       },
       readTensor: (tensor) => readTensor(tensor, place, claim),
       readSparse: (tensor) => readSparse(tensor, place, claim),
-      claim: (count) => this.#claim(count, place),
+      claim: (count) => this.#built.claim(count, place),
       bad: (what, expected, got) => badModel(`${place}: ${what}`, expected, got),
     };
-  }
-
-  /** Adds a node, or its result where that is known now. */
-  #emit(node: NewNode, proto: NodeProto, place: string): ValueId {
-    const name = outputName(proto);
-    // Not yet a value of the graph: -1 stands for the output.
-    const full: Node = { ...node, name: proto.name || name, output: -1 };
-    try {
-      const integers = node.inputs.map((id) => this.#integers.get(id));
-      if (integers.every((constant) => constant !== undefined)) {
-        const folded = evaluateIntegers(full, integers);
-        if (folded) {
-          this.#claim(folded.data.length, place);
-          return this.#addIntegers(name, folded);
-        }
-      }
-      const folded = this.#moveCodes(full, name, place);
-      if (folded !== undefined) return folded;
-      const inputs = this.#inputsOf(full);
-      const constants = inputs.map((id) => this.#constants.get(id));
-      if (constants.every((constant) => constant !== undefined)) {
-        const folded = evaluate({ ...full, inputs }, constants);
-        if (folded) {
-          if (node.op !== 'reshape') this.#claim(folded.data.length, place);
-          return this.#addConstant(name, folded);
-        }
-      }
-      const types = inputs.map((id) => this.#type(id));
-      const output = this.#addValue(name, []);
-      const placed: Node = { ...full, inputs, name: this.#nameOf(full, name, output), output };
-      const shape = inferNode(
-        placed,
-        inputs.map((id) => this.#values.get(id)!.shape),
-      );
-      const dtype = inferType(placed, types);
-      this.#values.set(output, dtype === 'float32' ? { id: output, name, shape } : { id: output, name, shape, dtype });
-      this.#nodes.push(placed);
-      if (dtype !== 'float32') this.#integral.add(output);
-      const read = node.op === 'gather' ? inputs.slice(0, 1) : inputs;
-      const keeps = KEEPS_INTEGERS.has(node.op) || isBinary(placed);
-      if (keeps && read.every((id) => this.#integral.has(id))) this.#integral.add(output);
-      return output;
-    } catch (error) {
-      if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
-      const { expected, got, hint } = error;
-      throw new ThinferError({ code: 'bad-model', place: error.place, expected, got, hint, cause: error });
-    }
-  }
-
-  /** What a node reads: codes where it takes them, else f32. */
-  #inputsOf(node: Node): ValueId[] {
-    const floats = () => node.inputs.map((id) => this.#asFloats(id));
-    if (isBinary(node) && LEAVES_BYTES.has(node.op)) {
-      const bytes = node.inputs.find((id) => this.#type(id) === 'uint8' || this.#type(id) === 'int8');
-      if (bytes !== undefined) throw new Unsupported(`arithmetic on ${this.#type(bytes)}, which may wrap`);
-    }
-    if (!takesCodes(node)) return floats();
-    const [first, ...others] = node.inputs;
-    const type = this.#type(first);
-    if (type === 'float32') return floats();
-    if (node.op === 'gather') return [this.#operand(first), ...others.map((id) => this.#asFloats(id))];
-    // A border's number is written as what it surrounds.
-    if (node.op === 'pad' && others.length > 0) {
-      const value = this.#numbers(others[0], node.name);
-      if (!value) return floats();
-      const constant = this.#addValue(node.name, value.dims, type);
-      this.#constants.set(constant, value);
-      return [first, constant];
-    }
-    if (moves(node) && node.inputs.some((id) => this.#type(id) !== type)) return floats();
-    return node.inputs.map((id) => this.#operand(id));
-  }
-
-  /** Moves constants of codes, which stay such; undefined for whatever else. */
-  #moveCodes(node: Node, name: string, place: string): ValueId | undefined {
-    const [first] = node.inputs;
-    const quantized = this.#quantized.get(first);
-    if (node.op === 'transpose' && quantized) return this.#addQuantized(name, transposed(quantized, node.perm));
-    const codes = this.#codes.get(first);
-    if (!codes || !moves(node)) return undefined;
-    const constants = node.inputs.map((id) => this.#numbers(id, place));
-    if (!constants.every((constant) => constant !== undefined)) return undefined;
-    const folded = evaluate(node, constants);
-    if (!folded) return undefined;
-    this.#claim(folded.data.length, place);
-    const data = codes.dtype === 'uint8' ? Uint8Array.from(folded.data) : Int8Array.from(folded.data);
-    return this.#addCodes(name, { ...codes, dims: [...folded.dims], data });
-  }
-
-  /** Layers are addressed by name: one that is taken falls back to the output's, which is unique in the model. */
-  #nameOf(node: Node, output: string, id: ValueId): string {
-    if (!isLayer(node)) return node.name;
-    const shared = this.#nameOfWeights.get(node.weights);
-    if (shared !== undefined) return shared;
-    const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
-    this.#layerNames.add(name);
-    this.#nameOfWeights.set(node.weights, name);
-    return name;
   }
 }
 

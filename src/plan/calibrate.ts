@@ -5,13 +5,16 @@ import type { Rates } from './choices.js';
 import { median } from './contest.js';
 import { select } from './select.js';
 import { openBench, openTrial } from './trial.js';
+import type { Device } from './variant.js';
 
 /** Times a kernel is run, warm; each time as often as takes about as long as a turn. */
 const TURNS = 5;
 const WARM_TURNS = 4;
 const TURN_MS = 0.5;
 /** Products grow until one takes this long: then what a dispatch costs matters little. */
-const LONG_MS = 0.5;
+const LONG_MS = 0.3;
+/** Clocks with coarse steps may see nothing of a turn. */
+const SHORTEST_MS = 1e-5;
 const SQUARES = [64, 128, 256, 512, 1024];
 const ROWS = [512, 1024, 2048, 4096];
 
@@ -20,11 +23,11 @@ const MOVED_BYTES = 2 ** 22;
 
 type Proceed = () => boolean | Promise<boolean>;
 
-/** Milliseconds of a kernel and of a run that holds only it, and what was predicted for the kernel. */
+/** Milliseconds of a kernel and of a run that holds only it, and what a device with given rates is predicted to take. */
 interface Sample {
   ms: number;
   runMs: number;
-  predictedMs: number;
+  costMs(device: Device): number;
 }
 
 /**
@@ -34,21 +37,35 @@ interface Sample {
  */
 export async function calibrate(backend: Backend, proceed: Proceed): Promise<Rates | undefined> {
   const { device } = backend;
-  const tiny = await sample(backend, 1, 16, proceed);
   const square = await longest(backend, SQUARES, (size) => size, proceed);
   const row = await longest(backend, ROWS, () => 1, proceed);
+  // Last: what submits has been compiled by now.
+  const tiny = await sample(backend, 1, 16, proceed);
   if (!tiny || !square || !row) return undefined;
-  const rate = (old: number, { predictedMs, ms }: Sample) => {
-    const work = Math.max(ms - tiny.ms, ms / 10);
-    return (old * Math.max(predictedMs - device.dispatchMs, predictedMs / 10)) / work;
-  };
+  const known = { ...device, dispatchMs: tiny.ms };
+  known.macsPerNs = fit(device.macsPerNs, square.ms, (macsPerNs) => square.costMs({ ...known, macsPerNs }));
+  known.bytesPerNs = fit(device.bytesPerNs, row.ms, (bytesPerNs) => row.costMs({ ...known, bytesPerNs }));
   return {
-    macsPerNs: rate(device.macsPerNs, square),
-    bytesPerNs: rate(device.bytesPerNs, row),
+    macsPerNs: known.macsPerNs,
+    bytesPerNs: known.bytesPerNs,
     dispatchMs: tiny.ms,
     runMs: Math.max(tiny.runMs - tiny.ms, tiny.ms / 100),
     ...(device.transfer && { transfer: await transferRates(backend, device.transfer) }),
   };
+}
+
+/** The rate, at most so many times the old one or that part of it, with which a time is predicted that was measured. */
+const FURTHEST = 32;
+
+function fit(old: number, ms: number, predict: (rate: number) => number): number {
+  let [low, high] = [old / FURTHEST, old * FURTHEST];
+  // Predictions fall with the rate, and may stay where another rate matters more: then the lowest that will do.
+  while (high / low > 1.001) {
+    const middle = Math.sqrt(low * high);
+    if (predict(middle) > ms) low = middle;
+    else high = middle;
+  }
+  return high;
 }
 
 /** Reading back waits for what was written before: both ways are timed together. */
@@ -95,7 +112,7 @@ async function longest(
 async function sample(backend: Backend, M: number, size: number, proceed: Proceed): Promise<Sample | undefined> {
   const weights = dense.pack(new Float32Array(size * size).fill(1 / size), { rows: size, cols: size });
   const problem = linearProblem(weightFacts(weights), weights, M, {});
-  const { variant, candidates } = select(problem, [backend]);
+  const { variant } = select(problem, [backend]);
   const bench = openBench(backend, problem);
   const operands = backend.pack(variant, problem, weights, undefined);
   const trial = await openTrial(bench, variant, problem, operands);
@@ -112,8 +129,9 @@ async function sample(backend: Backend, M: number, size: number, proceed: Procee
       await trial.run(1);
       if (turn >= 0) runs.push(performance.now() - start);
     }
-    const predictedMs = candidates.find(({ chosen }) => chosen)!.predictedMs - backend.device.runMs;
-    return { ms: median(turns), runMs: median(runs), predictedMs };
+    // What disturbs a turn makes it longer.
+    const ms = Math.max(Math.min(...turns), SHORTEST_MS);
+    return { ms, runMs: median(runs), costMs: (device) => variant.cost(problem as never, device) };
   } finally {
     trial.free();
     operands.free();

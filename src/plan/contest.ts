@@ -5,12 +5,14 @@ export interface Contender {
 }
 
 export interface ContestOptions {
-  /** Rounds of turns at most. */
+  /** Rounds of turns; as many again where they leave it open whether the incumbent is beaten. */
   rounds: number;
   /** A turn does the work as often as takes about this long. */
   turnMs: number;
   /** Milliseconds of work after which the contest ends with what is known. */
   budgetMs: number;
+  /** The warm-up goes on for at least this long: engines compile what is hot anew, on a thread of their own. Default 0. */
+  warmMs?: number;
   /** Asked before each turn; false ends the contest without a result. */
   proceed?: () => boolean | Promise<boolean>;
 }
@@ -30,8 +32,9 @@ export const MARGIN = 0.03;
 const AGREEING = 0.75;
 /** One that takes this much longer than the leader in every round is out. */
 const CLEARLY_SLOWER = 1.2;
-/** Rounds before anybody is out, or wins. */
+/** Rounds before anybody is out, and the milliseconds beyond the budget that may be spent on them. */
 const FEWEST_ROUNDS = 3;
+const OVERDRAFT_MS = 300;
 /** A contender is warm when a turn is no faster than this share of the turn before, or after so many turns. */
 const SETTLED = 0.9;
 const MOST_WARM_TURNS = 8;
@@ -47,34 +50,41 @@ export function median(values: readonly number[]): number {
  * The fastest of several contenders. They take turns, in rounds, so that a change of the machine's speed meets all of them
  * in the same round; rounds are compared pair by pair, and clear losers leave early. Where nothing is certain, the
  * incumbent, contender 0, wins: noise doesn't change a choice.
- * @returns undefined when the contest was ended from outside, or when the incumbent had no full rounds
+ * @returns undefined when the contest was ended from outside, or when the budget did not last for a round
  */
 export async function contest(
   contenders: readonly Contender[],
-  { rounds, turnMs, budgetMs, proceed = () => true }: ContestOptions,
+  { rounds, turnMs, budgetMs, warmMs = 0, proceed = () => true }: ContestOptions,
 ): Promise<ContestResult | undefined> {
   let spentMs = 0;
-  const times: number[] = [];
+  const times = contenders.map(() => 1);
   const turn = async (i: number): Promise<number> => {
     const ms = await contenders[i].run(times[i]);
     spentMs += ms * times[i];
     return ms;
   };
-  for (const i of contenders.keys()) {
-    times.push(1);
-    let before = Number.POSITIVE_INFINITY;
-    for (let turns = 1; turns <= MOST_WARM_TURNS; turns++) {
+  const before = contenders.map(() => Number.POSITIVE_INFINITY);
+  let cold = [...contenders.keys()];
+  const start = performance.now();
+  for (let turns = 1; cold.length > 0; turns++) {
+    const settled = new Set<number>();
+    for (const i of cold) {
       if (!(await proceed())) return undefined;
       const ms = await turn(i);
       times[i] = Math.max(Math.ceil(turnMs / Math.max(ms, turnMs / 1000)), 1);
-      if ((turns >= FEWEST_WARM_TURNS && ms > SETTLED * before) || spentMs > budgetMs) break;
-      before = ms;
+      if (turns >= FEWEST_WARM_TURNS && ms > SETTLED * before[i]) settled.add(i);
+      before[i] = ms;
     }
+    if (spentMs > budgetMs) break;
+    if (performance.now() - start < warmMs) continue;
+    cold = turns < MOST_WARM_TURNS ? cold.filter((i) => !settled.has(i)) : [];
   }
   const samples: number[][] = contenders.map(() => []);
   let living = [...contenders.keys()];
-  for (let round = 0; round < rounds && living.length > 1; round++) {
+  for (let round = 0; round < 2 * rounds && living.length > 1; round++) {
     if (round >= FEWEST_ROUNDS && spentMs > budgetMs) break;
+    if (spentMs > budgetMs + OVERDRAFT_MS) break;
+    if (round >= rounds && !samples.some((turns) => isOpen(turns, samples[0]))) break;
     // Every other round backwards: nobody always follows the same one.
     for (const i of round % 2 ? [...living].reverse() : living) {
       if (!(await proceed())) return undefined;
@@ -94,16 +104,30 @@ export async function contest(
   return ms[0] === undefined ? undefined : { winner, ms, spentMs };
 }
 
+/** How much faster `a` was in the rounds that both had. */
+function compare(a: readonly number[], b: readonly number[]) {
+  const rounds = Math.min(a.length, b.length);
+  const ratios = Array.from({ length: rounds }, (_, round) => b[round] / a[round]);
+  return {
+    /** In the median of the pairs, and in most of them. */
+    usually: rounds > 0 && median(ratios) > 1 + MARGIN,
+    mostly: ratios.filter((ratio) => ratio > 1 + MARGIN).length >= AGREEING * rounds,
+    /** In the fastest turn: what disturbs a turn makes it longer. */
+    atBest: rounds > 0 && Math.min(...b.slice(0, rounds)) / Math.min(...a.slice(0, rounds)) > 1 + MARGIN,
+  };
+}
+
 /**
- * True when `a` was surely faster than `b` in the rounds that both had: in the median of the pairs, and either in most
- * of them, however the machine's speed changed meanwhile, or in the fastest turn, since what disturbs a turn makes it
- * longer.
+ * True when `a` was surely faster than `b`: in the median of the pairs, and either in most of them, however the machine's
+ * speed changed meanwhile, or in the fastest turn.
  */
 function isFaster(a: readonly number[], b: readonly number[]): boolean {
-  const rounds = Math.min(a.length, b.length);
-  if (rounds === 0) return false;
-  const ratios = Array.from({ length: rounds }, (_, round) => b[round] / a[round]);
-  const agreeing = ratios.filter((ratio) => ratio > 1 + MARGIN).length;
-  const fastest = Math.min(...b.slice(0, rounds)) / Math.min(...a.slice(0, rounds));
-  return median(ratios) > 1 + MARGIN && (agreeing >= AGREEING * rounds || fastest > 1 + MARGIN);
+  const { usually, mostly, atBest } = compare(a, b);
+  return usually && (mostly || atBest);
+}
+
+/** True when some signs say that `a` was faster, and others don't. */
+function isOpen(a: readonly number[], b: readonly number[]): boolean {
+  const { usually, atBest } = compare(a, b);
+  return (usually || atBest) && !isFaster(a, b);
 }

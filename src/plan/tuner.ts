@@ -52,12 +52,16 @@ const STEPS_A_TURN = 10;
 const COARSEST_MS = 2;
 /** A turn on a device without a clock of its own, where submission is timed as well. */
 const FENCED_TURN_MS = 8;
+/** Rows that this program has not timed before are warmed up for this long: engines take about that to optimise them. */
+const FRESH_MS = 15;
 /** Work between two breaks in which the program may go on. */
 const SLICE_MS = 4;
 /** A row whose answer differs from the incumbent's by more of its largest number is wrong here. */
 const TOLERANCE = 1e-3;
 /** The name under which storage has them: one for each version of the package. */
 const STORED_AS = `choices ${version}`;
+/** The part of the budget after which no further rival is packed. */
+const PACKING_SHARE = 0.5;
 /** Milliseconds of timing for one model, or for one problem of a layer. */
 const BUDGET_MS = 300;
 
@@ -75,6 +79,8 @@ export class Tuner {
   readonly #backends: readonly Backend[];
   readonly #choices: Choices;
   readonly #queue: (() => Promise<void>)[] = [];
+  /** Rows that were in a contest. */
+  readonly #warm = new Set<string>();
   #working: Promise<void> | undefined;
   #closed = false;
 
@@ -186,16 +192,19 @@ export class Tuner {
     const { candidates } = select(problem, [backend], { forms, measured });
     const thoroughness = THOROUGHNESS[effort];
     const rivals = shortlist(candidates, thoroughness);
-    const ring = await openRing(job, rivals);
+    const proceed = this.#proceed(job);
+    const ring = await openRing(job, rivals, start + PACKING_SHARE * budgetMs, proceed);
     try {
       const clock = backend.device.backend === 'wasm' || backend.device.features.has('timestamp-query');
       const result = await contest(ring.trials, {
         rounds: thoroughness.rounds,
         turnMs: Math.max(clock ? thoroughness.turnMs : FENCED_TURN_MS, STEPS_A_TURN * step),
         budgetMs: budgetMs - (performance.now() - start),
-        proceed: this.#proceed(job),
+        warmMs: ring.names.every((name) => this.#warm.has(name)) ? 0 : FRESH_MS,
+        proceed,
       });
       if (!result) return { spentMs: performance.now() - start, changed: false };
+      for (const name of ring.names) this.#warm.add(name);
       const timed = ring.names.flatMap((name, i) => (result.ms[i] ? [[name, result.ms[i]] as const] : []));
       const variant = ring.names[result.winner];
       this.#choices.set(deviceKey(backend), problemKey(problem), {
@@ -251,7 +260,7 @@ async function awake(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** The rows worth timing, the chosen one first. */
+/** The rows worth timing: the chosen one first, then the best dense one, the likely before others. */
 function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }: Thoroughness): Candidate[] {
   const able = candidates.filter(({ predictedMs }) => predictedMs < Infinity);
   const chosen = able.find((candidate) => candidate.chosen)!;
@@ -260,8 +269,8 @@ function shortlist(candidates: readonly Candidate[], { reach, most, mostBytes }:
   const light = byPrediction.filter(({ bytes = 0 }) => bytes <= mostBytes);
   const near = light.filter(({ predictedMs }) => predictedMs <= reach * least).slice(0, most - 1);
   const dense = light.find(({ format }) => format === 'dense');
-  const unsafe = dense && !near.includes(dense) && dense.predictedMs <= Math.max(reach, DENSE_REACH) * least;
-  return [chosen, ...near, ...(unsafe && chosen.format !== 'dense' ? [dense] : [])];
+  const safe = !dense || chosen.format === 'dense' || dense.predictedMs > Math.max(reach, DENSE_REACH) * least;
+  return safe ? [chosen, ...near] : [chosen, dense, ...near.filter((candidate) => candidate !== dense)];
 }
 
 /** Rows made ready to be timed, and what they need. */
@@ -271,8 +280,16 @@ interface Ring {
   free(): void;
 }
 
-/** The rivals that run and give the same answer as the first. */
-async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: readonly Candidate[]): Promise<Ring> {
+/**
+ * The rivals that run and give the same answer as the first.
+ * @param deadline when no more of them are packed, beyond the first two
+ */
+async function openRing(
+  { backend, problem, forms, bias }: TuneJob,
+  rivals: readonly Candidate[],
+  deadline: number,
+  proceed: () => Promise<boolean>,
+): Promise<Ring> {
   const bench = openBench(backend, problem);
   const packed = new Map<string, Operands>();
   const trials: Trial[] = [];
@@ -284,6 +301,8 @@ async function openRing({ backend, problem, forms, bias }: TuneJob, rivals: read
   };
   let expected: ArrayLike<number> | undefined;
   for (const { variant: name } of rivals) {
+    if (trials.length > 0 && !(await proceed())) break;
+    if (trials.length > 1 && performance.now() > deadline) break;
     try {
       const { variant, problem: asked } = select(problem, [backend], { force: name, forms });
       const layout = backend.layoutOf(variant, asked);

@@ -184,8 +184,17 @@ const OUTPUT_KINDS = { float32: 0, int32: 1, uint8: 2, int8: 3, bits: 4 };
 export const inputSize = ({ window: w, channels }: MatmulProblem): number =>
   w.batch * w.inHeight * w.inWidth * channels;
 
-/** Nanoseconds of `macs` multiply-adds at `share` of the dense rate, or of reading `bytes`, whichever is longer. */
-export function predictMs(device: Device, macs: number, share: number, bytes: number): number {
-  const ns = Math.max(macs / (device.macsPerNs * share), bytes / device.bytesPerNs);
+/** Bytes that stay in caches between two runs, and how much faster than memory those are: a Zen 4's L2 and part of L3. */
+const CACHED_BYTES = 2 ** 23;
+const CACHE_SPEED = 4;
+
+/**
+ * Milliseconds of `macs` multiply-adds at `share` of the dense rate, or of reading `bytes` so many times, whichever is
+ * longer.
+ */
+export function predictMs(device: Device, macs: number, share: number, bytes: number, passes = 1): number {
+  const cached = Math.min(bytes, CACHED_BYTES);
+  const read = (passes * (cached / CACHE_SPEED + bytes - cached)) / device.bytesPerNs;
+  const ns = Math.max(macs / (device.macsPerNs * share), read);
   return ns / 1e6 + device.dispatchMs;
 }

@@ -2,7 +2,19 @@
 
 import type { DType, TensorData } from '../../src/dtype.js';
 import type { Bias, Format, FormatName, MatrixShape, Weights } from '../../src/formats/format.js';
-import { bcsr, codebook, csr, csrCodebook, csrInt8, formatOf, int2, int4, int8, nm } from '../../src/formats/index.js';
+import {
+  bcsr,
+  codebook,
+  csr,
+  csrCodebook,
+  csrInt8,
+  f16,
+  formatOf,
+  int2,
+  int4,
+  int8,
+  nm,
+} from '../../src/formats/index.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
 import {
   activationBound,
@@ -131,6 +143,19 @@ const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
   csr: {
     '5 %': (random, s) => csr.pack(sparseMatrix(random, s.rows, s.cols, 0.05), s),
     'empty rows': (random, s) => csr.pack(gaps(random, s), s),
+  },
+  f16: {
+    // Below 2^-14, where halves have a smaller and smaller number of bits.
+    small: (random, s) =>
+      f16.pack(
+        denseMatrix(random, s.rows, s.cols).map((w) => w * 2 ** -16),
+        s,
+      ),
+    'any bits': (random, s) =>
+      f16.pack(
+        Uint16Array.from({ length: s.rows * s.cols }, () => random.integer(0, 0x7bff) | (random.integer(0, 1) << 15)),
+        s,
+      ),
   },
   int8: {
     'zero points': (random, s) => shifted(random, s, true),

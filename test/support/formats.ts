@@ -11,6 +11,7 @@ import {
   csrCodebook,
   csrInt8,
   dense,
+  f16,
   int2,
   int4,
   int8,
@@ -39,6 +40,11 @@ export const RUNS = { seed: 20260, numRuns: 300 };
 /** All ways to pack, by a name for messages that begins with the format's. */
 export const PACKERS: Record<string, (values: Float32Array, shape: MatrixShape) => Weights> = {
   dense: (values, shape) => dense.pack(values, shape),
+  // What 16 bits do not hold is refused, and tested apart.
+  f16: (values, shape) => {
+    const inRange = (x: number) => (Number.isFinite(x) ? Math.min(Math.max(x, -65504), 65504) : x);
+    return f16.pack(values instanceof Float32Array ? values.map(inRange) : values, shape);
+  },
   csr: (values, shape) => csr.pack(values, shape),
   bcsr: (values, shape) => bcsr.pack(values, shape),
   'bcsr 1x4': (values, shape) => bcsr.pack(values, { ...shape, block: [1, 4] }),

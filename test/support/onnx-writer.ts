@@ -6,6 +6,7 @@ import {
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
+  SparseTensorProtoSchema,
   type TensorProto,
   TensorProto_DataType,
   TensorProtoSchema,
@@ -89,6 +90,17 @@ export class OnnxWriter {
       rawData = Uint8Array.from({ length: Math.ceil(all.length / 2) }, byte);
     }
     this.graph.initializer.push(create(TensorProtoSchema, { name, dims: dims.map(BigInt), dataType: type, rawData }));
+    return this;
+  }
+
+  /** @param indices of the elements that are not zero, counted through the whole tensor */
+  sparse(name: string, dims: readonly number[], indices: readonly number[], data: ArrayLike<number>): this {
+    const sparse = create(SparseTensorProtoSchema, {
+      dims: dims.map(BigInt),
+      values: floatTensor(name, [data.length], data),
+      indices: intTensor('', [indices.length], indices),
+    });
+    this.graph.sparseInitializer.push(sparse);
     return this;
   }
 

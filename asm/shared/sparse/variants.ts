@@ -122,11 +122,12 @@ export function packEntries(
   };
 }
 
-/**
- * Multiply-adds that packing a value of a strip, or finishing an output, costs as much as: most of it waits for
- * memory.
- */
-export const MOVE = 10;
+/** Multiply-adds that packing a value of a strip, and finishing an output, cost as much as: most of it waits for memory. */
+export const PACK = 5;
+export const FINISH = 10;
+/** The same of finding a row's pixels under one tap; of grouped convolutions a row's are scattered more. */
+const gatherOf = ({ groups }: MatmulProblem): number => (groups > 1 ? 250 : 100);
+export const gathering = (p: MatmulProblem): number => p.M * p.groups * tapsOf(p) * gatherOf(p);
 
 /** A row over the walk of asm/shared/sparse/spmm.ts. */
 export interface SparseRow {
@@ -171,8 +172,9 @@ export function sparseRow(r: SparseRow): WasmVariant {
     cost(p, device) {
       const { kBlocks } = blocking(p);
       const macs = p.weights.nnz * S;
-      const rest = p.groups * (p.N * kBlocks * r.rowCost + (p.K + p.N) * S * MOVE);
-      return predictMs(device, strips(p) * (macs / r.share + rest), 1, (isNarrow(S) ? strips(p) : 2) * p.weights.bytes);
+      const rest = p.groups * (p.N * kBlocks * r.rowCost + (p.K * PACK + p.N * FINISH) * S);
+      const work = strips(p) * (macs / r.share + rest) + gathering(p);
+      return predictMs(device, work, 1, p.weights.bytes, isNarrow(S) ? strips(p) : 2);
     },
   });
 }

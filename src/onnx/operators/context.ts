@@ -62,6 +62,8 @@ export interface NodeContext {
 export interface Operator {
   attributes: readonly string[];
   inputs: readonly [min: number, max: number];
+  /** Of the inputs that it must name, those that may be empty. */
+  optional?: readonly number[];
   /** Returns what its first output is, or all of them in their order. */
   read(c: NodeContext): Made | Made[];
 }

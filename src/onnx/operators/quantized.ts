@@ -213,6 +213,7 @@ function codeBinary(op: CodeBinaryOperator): Operator {
   return {
     attributes: [],
     inputs: [7, 8],
+    optional: [2, 5],
     read(c) {
       const [a, b] = [meaning(c, 1, 2, 'A', codeType(c, 0)), meaning(c, 4, 5, 'B', codeType(c, 3))];
       const quantization = meaning(c, 6, 7, 'C', a.dtype);
@@ -248,6 +249,7 @@ function lookup(c: NodeContext, value: ValueId, from: Quantization, to: Quantiza
 const applies = (attributes: readonly string[], f: (c: NodeContext) => (x: number) => number): Operator => ({
   attributes,
   inputs: [4, 5],
+  optional: [2],
   read(c) {
     const from = meaning(c, 1, 2, 'X', codeType(c, 0));
     const to = meaning(c, 3, 4, 'Y', from.dtype);
@@ -352,11 +354,17 @@ export const quantizedLayers: Readonly<Record<string, Operator>> = {
   },
   'com.microsoft.QGemm': { attributes: ['alpha', 'transA', 'transB'], inputs: [6, 9], read: readQGemm },
   'com.microsoft.QLinearAdd': codeBinary('qAdd'),
-  'com.microsoft.QLinearAveragePool': { attributes: POOL, inputs: [4, 5], read: (c) => averagePool(c, false) },
+  'com.microsoft.QLinearAveragePool': {
+    attributes: POOL,
+    inputs: [4, 5],
+    optional: [2],
+    read: (c) => averagePool(c, false),
+  },
   'com.microsoft.QLinearConcat': { attributes: ['axis'], inputs: [5, 1 << 16], read: readConcat },
   'com.microsoft.QLinearGlobalAveragePool': {
     attributes: ['channels_last'],
     inputs: [4, 5],
+    optional: [2],
     read: (c) => averagePool(c, true),
   },
   'com.microsoft.QLinearLeakyRelu': applies(['alpha'], (c) => {
