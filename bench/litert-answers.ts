@@ -3,26 +3,19 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { Builder, ByteBuffer } from 'flatbuffers';
+import { ByteBuffer } from 'flatbuffers';
 import type { Browser, Page } from 'puppeteer';
 import { findBrowser } from '../scripts/browser.js';
 import { launch } from '../scripts/launch.js';
 import { root } from '../scripts/paths.js';
 import { page, serve } from '../scripts/serve.js';
-import {
-  BuiltinOperator,
-  Model,
-  type ModelT,
-  OperatorCodeT,
-  OperatorT,
-  TensorT as Tensor,
-  type TensorT,
-  TensorType,
-} from '../test/support/generated/tflite_generated.js';
+import { Model, TensorType } from '../test/support/generated/tflite_generated.js';
 import { type TfliteCase, tfliteCases } from '../test/support/tflite-cases.js';
 import { tfliteFiles } from '../test/support/tflite-files.js';
+import { toCodes, toNumbers } from './codes.js';
 import { installPeers } from './install.js';
 import type { Packed } from './litert-page.js';
+import { Wrapped } from './wrapped.js';
 
 declare const answer: (model: string, inputs: readonly Packed[]) => Promise<Packed[]>;
 
@@ -34,70 +27,6 @@ const base64 = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
 const pack = (data: ArrayBufferView, shape: readonly number[]): Packed => {
   return { type: data.constructor.name, shape, data: base64(data) };
 };
-
-/** What the codes of a tensor mean. */
-interface Codes {
-  scale: number;
-  zeroPoint: number;
-}
-
-/** A model whose inputs and outputs are f32 where they were 8-bit codes, which LiteRT.js does not take. */
-class Wrapped {
-  readonly model: ModelT;
-  /** Of inputs and outputs; undefined where they are no codes. */
-  readonly inputs: (Codes | undefined)[];
-  readonly outputs: (Codes | undefined)[];
-
-  constructor(bytes: Uint8Array) {
-    this.model = Model.getRootAsModel(new ByteBuffer(bytes)).unpack();
-    const [graph] = this.model.subgraphs;
-    // An empty buffer is written as one of no bytes, which is not the same as none.
-    for (const tensor of graph.tensors) if (this.model.buffers[tensor.buffer].data.length === 0) tensor.buffer = 0;
-    this.inputs = graph.inputs.map((index) => this.#codes(graph.tensors[index]));
-    this.outputs = graph.outputs.map((index) => this.#codes(graph.tensors[index]));
-    for (const [i, codes] of this.inputs.entries()) if (codes) graph.inputs[i] = this.#quantize(graph.inputs[i]);
-    for (const [i, codes] of this.outputs.entries()) if (codes) graph.outputs[i] = this.#dequantize(graph.outputs[i]);
-  }
-
-  #codes({ type, quantization }: TensorT): Codes | undefined {
-    if (type !== TensorType.INT8) return undefined;
-    return { scale: quantization!.scale[0], zeroPoint: Number(quantization!.zeroPoint[0]) };
-  }
-
-  #floats(like: number): number {
-    const { tensors } = this.model.subgraphs[0];
-    const { name, shape, shapeSignature } = tensors[like];
-    return tensors.push(new Tensor(shape, TensorType.FLOAT32, 0, `${name}_f32`, null, false, null, shapeSignature)) - 1;
-  }
-
-  #code(operator: BuiltinOperator): number {
-    return this.model.operatorCodes.push(new OperatorCodeT(operator, null, 2, operator)) - 1;
-  }
-
-  #quantize(to: number): number {
-    const from = this.#floats(to);
-    this.model.subgraphs[0].operators.unshift(new OperatorT(this.#code(BuiltinOperator.QUANTIZE), [from], [to]));
-    return from;
-  }
-
-  #dequantize(from: number): number {
-    const to = this.#floats(from);
-    this.model.subgraphs[0].operators.push(new OperatorT(this.#code(BuiltinOperator.DEQUANTIZE), [from], [to]));
-    return to;
-  }
-
-  bytes(): Uint8Array {
-    const builder = new Builder(1 << 16);
-    builder.finish(this.model.pack(builder), 'TFL3');
-    return builder.asUint8Array();
-  }
-}
-
-/** Codes as the numbers that they stand for, and back. */
-const toNumbers = (data: ArrayLike<number>, { scale, zeroPoint }: Codes) =>
-  Float32Array.from(data, (code) => (code - zeroPoint) * scale);
-const toCodes = (data: Float32Array, { scale, zeroPoint }: Codes) =>
-  Int8Array.from(data, (x) => Math.round(x / scale) + zeroPoint);
 
 const floatsOf = (text: string) => new Float32Array(new Uint8Array(Buffer.from(text, 'base64')).buffer);
 

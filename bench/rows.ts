@@ -53,11 +53,11 @@ export function rowsOf({ shape, ours, peers, ceilingGops }: ShapeTimings, facts:
 }
 
 const ratio = (value: number | null): string => (value === null ? '-' : `${value.toFixed(2)} x`);
-const ratioCell = (value: number | null): string => {
+export const ratioCell = (value: number | null): string => {
   if (value === null) return '-';
   return value >= 1 ? pc.green(ratio(value)) : pc.red(ratio(value));
 };
-const digits = (value: number): string => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : 1);
+export const digits = (value: number): string => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : 1);
 export const percent = (value: number): string => `${(100 * value).toFixed(0)} %`;
 
 /** A table whose first `left` columns are text. */

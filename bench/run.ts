@@ -7,11 +7,13 @@ import { wasmVariants } from '../asm/variants.js';
 import { findBrowser } from '../scripts/browser.js';
 import { root } from '../scripts/paths.js';
 import { installPeers } from './install.js';
+import { MODELS } from './models/list.js';
+import { benchModels } from './models/run.js';
 import { OPERATORS } from './operators.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
 import { slug, writeResults } from './results.js';
 import { operatorRows, operatorTable, rowsOf, shapeTable } from './rows.js';
-import { bundle, type Measure, machineOf, PACKAGES, printConditions, runThreads } from './session.js';
+import { bundle, type Measure, machineOf, PACKAGES, printConditions, runThreads, versionOf } from './session.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
 import { runStudy, STUDIES } from './studies.js';
 import type { OperatorRow, OperatorTimings, PeerName, Row, ShapeTimings, StudyKind } from './types.js';
@@ -19,6 +21,8 @@ import type { OperatorRow, OperatorTimings, PeerName, Row, ShapeTimings, StudyKi
 const folder = join(root, 'bench');
 const DENSITIES = [0.3, 0.1, 0.05];
 const QUICK_DENSITIES = [0.1];
+/** Cold starts of each model. */
+const COLD_STARTS = 5;
 
 /** Values of an option that may be given more than once, each a list with commas. */
 function listOf(rawArgs: readonly string[], option: string): string[] {
@@ -61,10 +65,11 @@ const main = defineCommand({
     shape: { type: 'string', description: 'Sizes MxKxN or names, see --list' },
     conv: { type: 'string', description: 'Convolutions HxWxCxNxK, with s<stride> and g<groups> behind' },
     density: { type: 'string', description: `Densities of sparse weights (default ${DENSITIES.join(',')})` },
-    threads: { type: 'string', default: '1', description: 'Numbers of threads: 1,2' },
+    threads: { type: 'string', description: 'Numbers of threads (default 1; of models 1,2)' },
     module: { type: 'enum', options: ['A', 'B', 'C'], description: 'Force a WASM module of ours' },
     peers: { type: 'string', default: 'tfjs,ort,litert', description: 'Peers to run beside, or none' },
     operators: { type: 'boolean', default: false, description: 'The operators without weights instead' },
+    models: { type: 'boolean', default: false, description: 'Whole models instead' },
     'cost-model': { type: 'boolean', default: false, description: 'How well predicted times choose' },
     guarantee: { type: 'boolean', default: false, description: 'Tuned layers beside our dense ones, at random points' },
     crossover: { type: 'boolean', default: false, description: 'The density from which sparse weights are faster' },
@@ -81,21 +86,27 @@ const main = defineCommand({
     const sizes = [...listOf(rawArgs, 'shape'), ...listOf(rawArgs, 'conv')];
     const only = listOf(rawArgs, 'only');
     const densities = listOf(rawArgs, 'density').map(Number);
-    const threads = args.threads.split(',').map(Number);
+    const threads = (args.threads ?? (args.models ? '1,2' : '1')).split(',').map(Number);
     const peers = args.peers === 'none' ? [] : (args.peers.split(',') as PeerName[]);
     const rounds = Number(args.rounds ?? (args.quick ? 7 : 15));
     const operators = Object.keys(OPERATORS).filter(
       (name) => only.length === 0 || only.some((text) => name.startsWith(text)),
     );
-    for (const name of args.operators ? [] : only) {
+    const models = Object.keys(MODELS).filter(
+      (name) => only.length === 0 || only.some((text) => name.startsWith(text)),
+    );
+    for (const name of args.operators || args.models ? [] : only) {
       if (recipesFor([name]).length === 0) wrong('only', `one of ${Object.keys(RECIPES).join(', ')}`, name);
     }
     if (args.operators && operators.length === 0) {
       wrong('only', `beginnings of ${Object.keys(OPERATORS).join(', ')}`, only.join(','));
     }
+    if (args.models && models.length === 0) {
+      wrong('only', `beginnings of ${Object.keys(MODELS).join(', ')}`, only.join(','));
+    }
     for (const density of densities) if (!(density > 0 && density <= 1)) wrong('density', '0..1', String(density));
     for (const count of threads) {
-      if (!Number.isInteger(count) || count < 1) wrong('threads', 'whole numbers from 1', args.threads);
+      if (!Number.isInteger(count) || count < 1) wrong('threads', 'whole numbers from 1', String(args.threads));
     }
     for (const name of peers) if (!(name in PACKAGES)) wrong('peers', `some of ${Object.keys(PACKAGES)} or none`, name);
     if (!Number.isInteger(rounds) || rounds < 1) wrong('rounds', 'a whole number from 1', String(args.rounds));
@@ -118,10 +129,23 @@ const main = defineCommand({
 
     // The plot of --crossover is drawn by a package that lies with them.
     const withPeers = kind ? kind === 'crossover' : peers.length > 0;
-    if (withPeers) installPeers();
-    const scripts = await bundle(withPeers);
+    if (withPeers || args.models) installPeers();
     const executable = findBrowser();
     if (!executable) throw new Error('no browser: set CHROME_PATH');
+    const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    if (args.models) {
+      const starts = args.quick ? 1 : COLD_STARTS;
+      const { browser, ...measured } = await benchModels(executable, { names: models, threads, rounds, starts });
+      const whole = models.length === Object.keys(MODELS).length && full && !args.threads;
+      const file = args.json ?? (whole ? join(folder, 'results', `${slug(cpu)}-models.json`) : undefined);
+      if (!file) return;
+      const versions = { ort: versionOf('ort'), litert: versionOf('litert') };
+      const machine = { cpu, cores: cpus().length, platform: `${process.platform} ${process.arch}`, browser };
+      writeResults(file, { machine: { ...machine, peers: versions, rounds, starts }, ...measured });
+      console.log(`results in ${relative(process.cwd(), file)}`);
+      return;
+    }
+    const scripts = await bundle(withPeers);
 
     const options = {
       module: args.module,
@@ -131,7 +155,6 @@ const main = defineCommand({
       rounds,
       batchMs: 20,
     };
-    const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
     if (kind) {
       const chosen = sizes.length > 0 || args.quick ? shapes : undefined;
       await runStudy(kind, {

@@ -43,7 +43,7 @@ export async function bundle(withPeers: boolean): Promise<string> {
   return outdir;
 }
 
-function versionOf(peer: PeerName): string {
+export function versionOf(peer: PeerName): string {
   return JSON.parse(readFileSync(join(folder, 'node_modules', PACKAGES[peer], 'package.json'), 'utf8')).version;
 }
 

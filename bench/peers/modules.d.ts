@@ -4,6 +4,8 @@ export interface OrtTensor {
   readonly data: ArrayLike<number>;
 }
 export interface OrtSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
   run(feeds: Record<string, OrtTensor>, fetches?: readonly string[]): Promise<Record<string, OrtTensor>>;
   release(): Promise<void>;
 }

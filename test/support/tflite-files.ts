@@ -13,7 +13,7 @@ const FILES: Readonly<Record<string, { shape: readonly number[]; range: readonly
 const SEEDS = [1, 2, 3];
 
 /** Blocks of a picture are alike: numbers that change slowly along it, with noise. */
-function picture(seed: number, shape: readonly number[], [low, high]: readonly [number, number]): Float32Array {
+export function picture(seed: number, shape: readonly number[], [low, high]: readonly [number, number]): Float32Array {
   const random = createRandom(seed);
   const size = shape.reduce((a, b) => a * b, 1);
   const noise = uniforms(random, size, 0, 0.3);
