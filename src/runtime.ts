@@ -39,7 +39,8 @@ export interface RuntimeOptions {
   tuneMs?: number;
   /**
    * Whether what was measured is kept for the next time: in IndexedDB (browsers) or a file in the user's cache folder
-   * (Node), or where the caller says. Default true.
+   * (Node), or where the caller says. Default true. A first run does not wait for IndexedDB when that is slow: what was
+   * kept is then used from a later run on, but for `tune: 'off'`, which waits.
    */
   cache?: boolean | ChoiceStorage;
 }
@@ -56,6 +57,9 @@ export interface LayerOptions {
    */
   memory?: MemoryMode;
 }
+
+/** A runtime waits this long for the browser's storage. */
+const PATIENCE_MS = 10;
 
 /** The dtype whose elements an array holds. */
 type DTypeOf<T extends TensorData> = { [D in DType]: T extends DataByDType[D] ? D : never }[DType];
@@ -256,7 +260,10 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     budgetMs: options.tuneMs,
     storage: await storageOf(options),
   });
-  await tuner.load();
+  const loading = tuner.load();
+  // Opening IndexedDB can take longer than loading a model and running it. Plans are made anew when it comes late.
+  const patient = tuner.mode === 'off' || typeof options.cache === 'object' || !globalThis.indexedDB;
+  await (patient ? loading : Promise.race([loading, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]));
   return new Runtime(backends, notes, tuner);
 }
 

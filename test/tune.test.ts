@@ -459,6 +459,39 @@ tuning('what was measured is known to the next program, and not timed again', as
   }
 });
 
+tuning('storage that is slow delays timing, not the first choice', async () => {
+  const rows = [simulatedRow('csr_a', 'csr', 1, 3), simulatedRow('csr_b', 'csr', 1.5, 2)];
+  const storage = new MemoryStorage();
+  const backend = new ReferenceBackend({ rows });
+  const tuner = new Tuner([backend], { storage });
+  await tuneNow(tuner, job(backend), 'quick');
+  await tuner.save();
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const slow: ChoiceStorage = {
+    load: (name) => opened.then(() => storage.load(name)),
+    update: (name, change) => storage.update(name, change),
+  };
+  const next = new ReferenceBackend({ rows });
+  const later = new Tuner([next], { storage: slow });
+  const loading = later.load();
+  assert.is(chosenBy(later, job(next)), 'csr_a', 'predicted');
+  let worked = '';
+  later.later(async () => {
+    worked = chosenBy(later, job(next));
+  });
+  const now = tuneNow(later, job(next), 'quick');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.is(worked, '');
+  assert.equal(next.ran, []);
+  open();
+  await Promise.all([loading, now, later.idle()]);
+  assert.is(worked, 'csr_b', 'known');
+  assert.equal(next.ran, [], 'no kernel ran');
+});
+
 tuning('storage that fails costs nothing but the memory of it', async () => {
   const fails = async () => {
     throw new Error('no room');

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import type { Browser, CDPSession, Page } from 'puppeteer';
+import type { Browser, Page } from 'puppeteer';
 import { root } from '../../scripts/paths.js';
 import { plugins } from '../../scripts/plugins.js';
 import { type Server, serve } from '../../scripts/serve.js';
@@ -120,18 +120,28 @@ export function runSteady(
   return withPage(browser, server, (page) => page.evaluate((wanted) => models.steady(wanted), task));
 }
 
-/** The most memory that a renderer ever had. All others are empty pages, so that the largest is the one at work. */
-async function residentBytes(session: CDPSession): Promise<number | undefined> {
-  if (process.platform !== 'linux') return undefined;
+/** Renderers by process id, with the most memory that each ever had. */
+async function renderers(browser: Browser): Promise<Map<number, number>> {
+  if (process.platform !== 'linux') return new Map();
+  const session = await browser.target().createCDPSession();
   const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-  const peaks = processInfo
-    .filter(({ type }) => type === 'renderer')
-    .map(({ id }) => /VmHWM:\s*(\d+) kB/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1]);
-  return 1024 * Math.max(...peaks.map(Number));
+  await session.detach();
+  const peaks = new Map<number, number>();
+  for (const { type, id } of processInfo) {
+    if (type !== 'renderer') continue;
+    try {
+      const [, peak] = /VmHWM:\s*(\d+) kB/.exec(readFileSync(`/proc/${id}/status`, 'utf8')) ?? [];
+      if (peak) peaks.set(id, 1024 * Number(peak));
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return peaks;
 }
 
 /** One cold start: a new context and process, nothing cached. */
-export function runCold(browser: Browser, server: Server, model: string, isPeer: boolean): Promise<ColdRun> {
+export async function runCold(browser: Browser, server: Server, model: string, isPeer: boolean): Promise<ColdRun> {
+  const before = await renderers(browser);
   return withPage(browser, server, async (page) => {
     const network = await page.createCDPSession();
     let transferBytes = 0;
@@ -142,9 +152,8 @@ export function runCold(browser: Browser, server: Server, model: string, isPeer:
     const entry = script(isPeer ? peerOf(model) : entryOf(model), server);
     const task = absolute(taskOf(model, 1), server);
     const cold = await page.evaluate((from, wanted, peer) => models.cold(from, wanted, peer), entry, task, isPeer);
-    const session = await browser.target().createCDPSession();
-    const resident = await residentBytes(session);
-    await session.detach();
-    return { ...cold, transferBytes, residentBytes: resident };
+    const own = [...(await renderers(browser))].filter(([id]) => !before.has(id));
+    const residentBytes = own.length === 0 ? undefined : Math.max(...own.map(([, peak]) => peak));
+    return { ...cold, transferBytes, residentBytes };
   });
 }

@@ -47,12 +47,14 @@ export const steadyRow = (model: string, threads: number, peerName: string, stea
   untunedRatio: steady.peer.ms / steady.untuned.ms,
 });
 
+const known = (runs: readonly ColdRun[]) =>
+  runs.flatMap(({ residentBytes }) => (residentBytes === undefined ? [] : [residentBytes]));
+
 const side = (runs: readonly ColdRun[]): ColdSide => ({
   ms: median(runs.map(({ ms }) => ms)),
   transferBytes: median(runs.map(({ transferBytes }) => transferBytes)),
   wasmBytes: median(runs.map(({ wasmBytes }) => wasmBytes)),
-  residentBytes:
-    runs[0].residentBytes === undefined ? undefined : median(runs.map(({ residentBytes }) => residentBytes!)),
+  residentBytes: known(runs).length > 0 ? median(known(runs)) : undefined,
 });
 
 export function coldRow(model: string, peerName: string, ours: readonly ColdRun[], peer: readonly ColdRun[]): ColdRow {

@@ -10,6 +10,8 @@ import type { ColdRun } from './types.js';
 
 /** Elements after a cold start may differ by this much more than the model's tolerance: kernels differ from tuned ones. */
 const SLACK = 10;
+/** Samples that are all below this are near zero: of an image with nothing at the places that were sampled. */
+const LEAST = 1e-3;
 
 export interface ModelsOptions {
   names: readonly string[];
@@ -31,7 +33,7 @@ const messageOf = (error: unknown) => (error instanceof Error ? error.message : 
 function requireSame(model: string, [ours]: readonly ColdRun[], [theirs]: readonly ColdRun[]): void {
   const tolerance = SLACK * (MODELS[model].tolerance ?? 1e-5);
   for (const [i, want] of theirs.samples.entries()) {
-    const largest = Math.max(...want.map(Math.abs), Number.MIN_VALUE);
+    const largest = Math.max(...want.map(Math.abs), LEAST);
     const wrong = want.findIndex((x, j) => !(Math.abs(x - ours.samples[i][j]) <= tolerance * largest));
     if (wrong >= 0) throw new Error(`cold answer ${ours.samples[i][wrong]}, the peer's ${want[wrong]}`);
   }
@@ -56,7 +58,12 @@ export async function benchModels(
   const server = await serveModels();
   const browser = await launch(executable, {
     adapter: '',
-    args: ['--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
+    args: [
+      '--disable-background-timer-throttling',
+      '--disable-renderer-backgrounding',
+      // Each page has a process that began with it.
+      '--disable-features=SpareRendererForSitePerProcess',
+    ],
   });
   const result: ModelsResult = { browser: await browser.version(), steady: [], cold: [], notes: [] };
   const attempt = async (what: string, work: () => Promise<unknown>) => {

@@ -375,11 +375,16 @@ export function gather<T extends Float32Array | Uint8Array | Int8Array>(
   strides: readonly number[],
 ): T {
   const out = new (data.constructor as new (length: number) => T)(dims.reduce((a, b) => a * b, 1));
+  if (out.length === 0) return out;
+  const kept = dims.map((_, axis) => axis).filter((axis) => dims[axis] !== 1);
+  const inner = kept.pop();
+  const [width, step] = inner === undefined ? [1, 1] : [dims[inner], strides[inner]];
   const index = new Array<number>(dims.length).fill(0);
   let offset = 0;
-  for (let i = 0; i < out.length; i++) {
-    out[i] = data[offset];
-    for (let axis = dims.length - 1; axis >= 0; axis--) {
+  for (let i = 0; i < out.length; ) {
+    for (let from = offset, end = i + width; i < end; i++, from += step) out[i] = data[from];
+    for (let k = kept.length - 1; k >= 0; k--) {
+      const axis = kept[k];
       offset += strides[axis];
       if (++index[axis] < dims[axis]) break;
       offset -= strides[axis] * dims[axis];

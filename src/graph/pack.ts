@@ -48,9 +48,10 @@ export const SPARSE_MIN_COLS = 64;
 
 function automatic(values: Float32Array, cols: number): WeightSpec {
   if (cols < SPARSE_MIN_COLS) return { format: 'dense' };
+  const most = SPARSE_DENSITY * values.length;
   let nnz = 0;
-  for (const value of values) if (value !== 0) nnz++;
-  return { format: nnz <= SPARSE_DENSITY * values.length ? 'csr' : 'dense' };
+  for (let i = 0; i < values.length && nnz <= most; i++) if (values[i] !== 0) nnz++;
+  return { format: nnz <= most ? 'csr' : 'dense' };
 }
 
 function pack(layer: LayerNode, spec: WeightSpec): Weights {

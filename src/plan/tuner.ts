@@ -82,6 +82,7 @@ export class Tuner {
   /** Rows that were in a contest. */
   readonly #warm = new Set<string>();
   #working: Promise<void> | undefined;
+  #loading: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(backends: readonly Backend[], { mode = 'quick', budgetMs = BUDGET_MS, storage }: TunerOptions = {}) {
@@ -92,8 +93,13 @@ export class Tuner {
     this.#choices = new Choices(version);
   }
 
-  /** Reads what was stored. What is broken or of another version is dropped. */
-  async load(): Promise<void> {
+  /** Reads what was stored. What is broken or of another version is dropped. Nothing is timed before it is read. */
+  load(): Promise<void> {
+    this.#loading = this.#load();
+    return this.#loading;
+  }
+
+  async #load(): Promise<void> {
     try {
       const stored = await this.#storage?.load(STORED_AS);
       if (stored !== undefined) this.import(stored);
@@ -136,6 +142,7 @@ export class Tuner {
 
   async #work(): Promise<void> {
     await pause();
+    await this.#loading;
     for (let work = this.#queue.shift(); work && !this.#closed; work = this.#queue.shift()) {
       // What fails here fails for the caller too, where it is told.
       await work().catch(() => {});
@@ -147,13 +154,17 @@ export class Tuner {
   /** Resolves when nothing is left to be timed. */
   idle(): Promise<void> {
     return awake(async () => {
+      await this.#loading;
       while (this.#working) await this.#working;
     });
   }
 
   /** Does work that somebody waits for, and stores what it brings. */
   async now(effort: Effort, work: (effort: Effort, budgetMs: number) => Promise<void>): Promise<void> {
-    await awake(() => work(effort, effort === 'full' ? Number.POSITIVE_INFINITY : this.budgetMs));
+    await awake(async () => {
+      await this.#loading;
+      await work(effort, effort === 'full' ? Number.POSITIVE_INFINITY : this.budgetMs);
+    });
     await this.save();
   }
 
