@@ -1,6 +1,6 @@
 // Curves by shape as an SVG that reads on light and dark ground. Runs in the page.
 
-import * as Plot from '@observablehq/plot';
+import * as Plot from './plot.js';
 import type { Chart } from './types.js';
 
 const COLUMNS = 3;

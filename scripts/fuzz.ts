@@ -1,5 +1,5 @@
 // Changes valid files and reads them: npx tsx scripts/fuzz.ts [--format onnx|tflite|safetensors] [--runs N] [--seed N] [--case N]
-// A case is an answer or a typed error, within a second; anything else ends the run with its number, for --case.
+// A case is an answer or a typed error, within two seconds; anything else is named with its number, for --case.
 
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

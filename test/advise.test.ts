@@ -94,6 +94,8 @@ test('tables and pages show every row; names from files are text, not markup', a
   const table = toTable(report);
   for (const { variant } of report.nodes) assert.ok(table.includes(variant) && html.includes(variant), variant);
   assert.ok(toTable(report, { candidates: true }).length > table.length);
+  report.nodes[0].name = `${'a;'.repeat(200)}end`;
+  assert.match(toTable(report), /a;a;…[a;]+end/);
   const layer = await runtime.linear(csr.pack(sparseMatrix(createRandom(1), 8, 64, 0.3), { rows: 8, cols: 64 }));
   assert.match(toTable(layer.explain()), 'chosen: lowest predicted time');
   layer.free();

@@ -50,7 +50,7 @@ test('advise prints JSON alone when asked for it', () => {
 
 test('what is wrong is said in one line, with exit status 1', () => {
   for (const [args, said] of [
-    [['tune', 'nowhere.onnx'], /readable file nowhere\.onnx, got ENOENT/],
+    [['tune', 'nowhere.onnx'], /a file that can be read, got nowhere\.onnx \(ENOENT/],
     [['tune', join(root, 'package.json')], /thinfer: /],
     [['tune', student, '--shape', 'pictures=1x1'], /NAME one of image/],
     [['tune', student, '--threads', 'many'], /--threads: expected an integer/],

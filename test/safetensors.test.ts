@@ -199,7 +199,9 @@ file('mutated files are read or refused, never anything else', () => {
 file('bytes, blobs and URLs', async () => {
   const bytes = writeSafetensors({ a: f32([1], [4]) });
   const url = `data:application/octet-stream;base64,${btoa(String.fromCharCode(...bytes))}`;
-  for (const source of [bytes, bytes.buffer, new Blob([bytes]), url, new URL(url)]) {
+  // The page of the tests may fetch nothing but its own files.
+  const urls = typeof document === 'undefined' ? [url, new URL(url)] : [];
+  for (const source of [bytes, bytes.buffer, new Blob([bytes]), ...urls]) {
     assert.equal((await loadSafetensors(source)).tensors.get('a')!.data, Float32Array.of(4));
   }
   for (const source of [3, 'no-such-file.safetensors']) {

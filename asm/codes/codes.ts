@@ -3,7 +3,7 @@ import { MAGIC } from '../shared/outputs';
 import { clamp } from '../shared/simd';
 
 // 8-bit codes in, codes out: quantise, dequantise, look up, add and multiply. Tiles are blocks of 4096 elements, of
-// `code_binary` rows of the output. src/graph/reference.ts says what they are, to the last bit.
+// `code_binary` such parts of rows of the output. src/graph/reference.ts says what they are, to the last bit.
 
 const BLOCK: u32 = 4096;
 const OUTER: u32 = 5;
@@ -225,8 +225,8 @@ function storeCodes(to: usize, past: usize, left: v128, right: v128, signed: u32
 
 // @ts-ignore: decorator
 @inline
-function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, kind: u32): void {
-  const past = to + job.cols, zero = job.zeroPoint;
+function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, past: usize, kind: u32): void {
+  const zero = job.zeroPoint;
   const aZeros = i16x8.splat(<i16>job.aZeroPoint), bZeros = i16x8.splat(<i16>job.bZeroPoint);
   const aScales = f32x4.splat(job.aScale), bScales = f32x4.splat(job.bScale), scales = f32x4.splat(job.scale);
   const low = f32x4.splat(<f32>(job.least - zero)), high = f32x4.splat(<f32>(job.most - zero));
@@ -241,8 +241,8 @@ function binaryRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, kind: u32)
   }
 }
 
-function sumRow(job: CodeBinaryJob, a: usize, b: usize, to: usize): void {
-  const past = to + job.cols, shift = reinterpret<i32>(job.scale);
+function sumRow(job: CodeBinaryJob, a: usize, b: usize, to: usize, past: usize): void {
+  const shift = reinterpret<i32>(job.scale);
   const aZeros = i16x8.splat(<i16>job.aZeroPoint), bZeros = i16x8.splat(<i16>job.bZeroPoint);
   const aFactors = i32x4.splat(reinterpret<i32>(job.aScale)), bFactors = i32x4.splat(reinterpret<i32>(job.bScale));
   const half = i32x4.splat(1 << (shift - 1)), zero = i32x4.splat(job.zeroPoint);
@@ -259,9 +259,12 @@ function sumRow(job: CodeBinaryJob, a: usize, b: usize, to: usize): void {
 }
 
 export function code_binary(job: CodeBinaryJob, begin: u32, end: u32, scratch: usize): void {
-  for (let row = begin; row < end; row++) {
+  const cols = job.cols;
+  const blocks = (cols + BLOCK - 1) / BLOCK;
+  for (let tile = begin; tile < end; tile++) {
+    const row = tile / blocks, first = tile % blocks * BLOCK;
     let rest = row;
-    let a = job.input, b = job.input2;
+    let a = job.input + first * job.aStep, b = job.input2 + first * job.bStep;
     for (let i: i32 = OUTER - 1; i >= 0; i--) {
       const at = changetype<usize>(job) + offsetof<CodeBinaryJob>() + <usize>i * 12;
       const size = load<u32>(at, 0);
@@ -270,10 +273,11 @@ export function code_binary(job: CodeBinaryJob, begin: u32, end: u32, scratch: u
       a += <usize>index * load<u32>(at, 4);
       b += <usize>index * load<u32>(at, 8);
     }
-    const to = job.output + <usize>row * job.cols;
-    if (job.kind == 2) sumRow(job, a, b, to);
-    else if (job.kind == 3) binaryRow(job, a, b, to, 3);
-    else if (job.kind == 1) binaryRow(job, a, b, to, 1);
-    else binaryRow(job, a, b, to, 0);
+    const start = job.output + <usize>row * cols;
+    const to = start + first, past = start + min(first + BLOCK, cols);
+    if (job.kind == 2) sumRow(job, a, b, to, past);
+    else if (job.kind == 3) binaryRow(job, a, b, to, past, 3);
+    else if (job.kind == 1) binaryRow(job, a, b, to, past, 1);
+    else binaryRow(job, a, b, to, past, 0);
   }
 }

@@ -41,7 +41,15 @@ const binary = (op: CodeBinaryProblem['op']) =>
     inputs: CODES,
     outputs: CODES,
     supports: (p) => merged(p).dims.length <= OUTER + 1 || `over ${OUTER + 1} dimensions after merging`,
-    stages: [{ export: 'code_binary', tiles: (p) => product(merged(p).dims.slice(0, -1)) }],
+    stages: [
+      {
+        export: 'code_binary',
+        tiles(p) {
+          const { dims } = merged(p);
+          return product(dims.slice(0, -1)) * Math.ceil(dims.at(-1)! / BLOCK);
+        },
+      },
+    ],
     params(p) {
       const {
         dims,

@@ -83,7 +83,7 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
         // Decoded in registers, not stored.
         const lookUps = (decodes(p) / (decode || 1)) * Math.max(decode - 1, 0);
         const work = macs + lookUps * p.M + gathering(p) + outputs(p) * FINISH_ROW;
-        return predictMs(device, work, 0.66, p.weights.bytes, p.M);
+        return predictMs(device, work, 0.6, p.weights.bytes, p.M);
       },
     }),
   ];

@@ -1,25 +1,5 @@
 // The few functions of each peer that the benchmark calls.
 
-export class Builder {
-  constructor(initialSize?: number);
-  startObject(fields: number): void;
-  endObject(): number;
-  addFieldInt8(field: number, value: number, fallback: number): void;
-  addFieldInt32(field: number, value: number, fallback: number): void;
-  addFieldOffset(field: number, offset: number, fallback: number): void;
-  startVector(elementSize: number, count: number, alignment: number): void;
-  endVector(): number;
-  addInt32(value: number): void;
-  addInt64(value: bigint): void;
-  addFloat32(value: number): void;
-  addOffset(offset: number): void;
-  createString(text: string): number;
-  createByteVector(bytes: Uint8Array): number;
-  prep(size: number, additionalBytes: number): void;
-  finish(root: number, identifier: string): void;
-  asUint8Array(): Uint8Array<ArrayBuffer>;
-}
-
 export interface OrtTensor {
   readonly data: ArrayLike<number>;
 }

@@ -1,6 +1,5 @@
 // Where the peers' packages are imported: plain JavaScript, with types of our own beside it, so that the rest of the
 // repository type-checks where they are not installed.
-export { Builder } from 'flatbuffers';
 export const loadOrt = () => import('onnxruntime-web/wasm');
 export const loadLiteRtModule = () => import('@litertjs/core');
 export const loadTfjs = async () => ({

@@ -1,9 +1,11 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { describe, elementCount, ThinferError } from '../errors.js';
 import type { Model } from '../graph/model.js';
+import { asElements } from '../graph/types.js';
 import { loadOnnx } from '../onnx/index.js';
 import type { BackendName } from '../plan/variant.js';
 import { createRuntime, type Runtime } from '../runtime.js';
+import { loadTflite } from '../tflite/index.js';
 
 export interface OpenOptions {
   backend?: BackendName;
@@ -14,19 +16,9 @@ export interface OpenOptions {
 
 /** A model of a file that has run once, on numbers of no meaning. */
 export async function openModel(file: string, { backend, threads, shapes }: OpenOptions): Promise<[Runtime, Model]> {
-  const bytes = await readFile(file).catch((error) => {
-    const got = (error as NodeJS.ErrnoException).code ?? 'an error';
-    throw new ThinferError({
-      code: 'bad-argument',
-      place: 'model',
-      expected: `a readable file ${file}`,
-      got,
-      cause: error,
-    });
-  });
   const runtime = await createRuntime({ backends: backend && [backend], wasm: { threads }, tune: 'off' });
   try {
-    const model = await loadOnnx(runtime, bytes);
+    const model = await (file.endsWith('.tflite') ? loadTflite : loadOnnx)(runtime, file);
     await model.run(inputsFor(model, shapes));
     return [runtime, model];
   } catch (error) {
@@ -47,7 +39,7 @@ function inputsFor(model: Model, shapes: readonly string[]) {
     }),
   );
   return Object.fromEntries(
-    model.inputs.map(({ name, shape }) => {
+    model.inputs.map(({ name, shape, dtype }) => {
       const open = (dim: number | string, i: number) => (typeof dim === 'number' ? dim : i === 0 ? 1 : Number.NaN);
       const sizes = given.get(name) ?? shape.map(open);
       if (sizes.some(Number.isNaN)) {
@@ -57,7 +49,20 @@ function inputsFor(model: Model, shapes: readonly string[]) {
         throw new ThinferError({ code: 'bad-argument', place: `input ${name}`, expected, got, hint });
       }
       const length = elementCount(sizes, `input ${name}`);
-      return [name, { shape: sizes, data: Float32Array.from({ length }, (_, i) => ((i * 31) % 17) / 17) }];
+      const values = Float32Array.from({ length }, (_, i) => ((i * 31) % 17) / 17);
+      return [
+        name,
+        {
+          shape: sizes,
+          data:
+            dtype === 'float32'
+              ? values
+              : asElements(
+                  dtype,
+                  values.map((x) => 100 * x),
+                ),
+        },
+      ];
     }),
   );
 }

@@ -3,7 +3,7 @@ import { requireInteger } from '../errors.js';
 
 /** Options of every command that runs a model of a file. */
 export const modelArgs = {
-  model: { type: 'positional' as const, required: true, description: 'An ONNX file' },
+  model: { type: 'positional' as const, required: true, description: 'An ONNX or TensorFlow Lite file' },
   backend: {
     type: 'enum' as const,
     options: ['wasm', 'webgpu'],

@@ -48,7 +48,8 @@ type Binding =
 /** Thrown when a node reads what an unsupported node would have made: it is not to blame itself. */
 class Lost extends Error {}
 
-function parse(bytes: Uint8Array): ModelProto {
+/** @throws ThinferError `bad-model` for what is no protobuf of a model */
+export function parseModel(bytes: Uint8Array): ModelProto {
   try {
     return fromBinary(ModelProtoSchema, bytes, { readUnknownFields: false });
   } catch (cause) {
@@ -369,7 +370,15 @@ export function readOnnx(bytes: Uint8Array | ArrayBuffer): Graph {
       hint: 'Pass the contents of the file, e.g. await (await fetch(url)).arrayBuffer().',
     });
   }
-  const model = parse(view);
+  return readModel(parseModel(view), view.length);
+}
+
+/**
+ * Reads a parsed model.
+ * @param bytes of the model and of files beside it: what it declares is measured by them
+ * @throws ThinferError as `readOnnx` does
+ */
+export function readModel(model: ModelProto, bytes: number): Graph {
   if (!model.graph) badModel('model', 'a graph', 'none', 'Is this an ONNX file?');
-  return new Importer(opsetOf(model), view.length).read(model.graph);
+  return new Importer(opsetOf(model), bytes).read(model.graph);
 }

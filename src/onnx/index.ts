@@ -1,23 +1,35 @@
 import { ThinferError } from '../errors.js';
 import { Model, type ModelOptions, type RuntimeLike } from '../graph/model.js';
-import { readOnnx } from './import.js';
+import { type FileSource, readSource } from '../source.js';
+import { type ExternalFiles, readExternal } from './external.js';
+import { parseModel, readModel } from './import.js';
 
+export type { FileSource } from '../source.js';
+export type { ExternalFiles } from './external.js';
 export { readOnnx } from './import.js';
+
+export interface OnnxOptions extends ModelOptions {
+  /**
+   * Files that hold weights of the model, by the paths that it names them by. Default: beside the model, where that came
+   * from a path or URL.
+   */
+  externalData?: ExternalFiles;
+}
 
 /**
  * Loads an ONNX model: reads and checks it, optimises the graph, packs the weights and puts them on a device.
- * @param bytes the contents of the file; may be reused when the promise has resolved
- * @throws ThinferError `bad-model` for a file that is corrupt or contradicts itself, `unsupported` naming everything
- * in it that thinfer does not run, and what `Model.create` throws
+ * @param source the file's bytes (may be reused when the promise has resolved), a Blob, a URL, or in Node a path
+ * @throws ThinferError `bad-argument` for a file that can't be read, `bad-model` for one that is corrupt or contradicts
+ * itself, `unsupported` naming everything in it that thinfer does not run, and what `Model.create` throws
  */
-export async function loadOnnx(
-  runtime: RuntimeLike,
-  bytes: Uint8Array | ArrayBuffer,
-  options: ModelOptions = {},
-): Promise<Model> {
-  const graph = readOnnx(bytes);
+export async function loadOnnx(runtime: RuntimeLike, source: FileSource, options: OnnxOptions = {}): Promise<Model> {
+  const { externalData, ...rest } = options;
+  const bytes = await readSource(source, 'loadOnnx: source');
+  const parsed = parseModel(bytes);
+  const more = await readExternal(parsed, source, externalData);
+  const graph = readModel(parsed, bytes.length + more);
   try {
-    return await Model.create(runtime, graph, options);
+    return await Model.create(runtime, graph, rest);
   } catch (error) {
     if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
     const { place, expected, got, hint } = error;

@@ -32,9 +32,9 @@ export const MARGIN = 0.03;
 const AGREEING = 0.75;
 /** One that takes this much longer than the leader in every round is out. */
 const CLEARLY_SLOWER = 1.2;
-/** Rounds before anybody is out, and what may be spent on them, in budgets. */
+/** Rounds before anybody is out, and the milliseconds beyond the budget that may be spent on them. */
 const FEWEST_ROUNDS = 3;
-const OVERDRAFT = 2;
+const OVERDRAFT_MS = 300;
 /** A contender is warm when a turn is no faster than this share of the turn before, or after so many turns. */
 const SETTLED = 0.9;
 const MOST_WARM_TURNS = 8;
@@ -83,7 +83,7 @@ export async function contest(
   let living = [...contenders.keys()];
   for (let round = 0; round < 2 * rounds && living.length > 1; round++) {
     if (round >= FEWEST_ROUNDS && spentMs > budgetMs) break;
-    if (spentMs > OVERDRAFT * budgetMs) break;
+    if (spentMs > budgetMs + OVERDRAFT_MS) break;
     if (round >= rounds && !samples.some((turns) => isOpen(turns, samples[0]))) break;
     // Every other round backwards: nobody always follows the same one.
     for (const i of round % 2 ? [...living].reverse() : living) {

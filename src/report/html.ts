@@ -10,6 +10,7 @@ p { margin: .2rem 0; color: var(--dim); color: color-mix(in srgb, currentColor 7
 table { border-collapse: collapse; margin-top: .5rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
 th { font-weight: 600; } .right { text-align: right; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 24rem; }
 .strong td { font-weight: 600; } .weak td { opacity: .6; }
 .bar { background: linear-gradient(var(--bar) 0 0) right / var(--share) 100% no-repeat; }
 @media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } tr { break-inside: avoid; } }

@@ -97,6 +97,7 @@ function binarySpecs(): WeightlessSpec[] {
     ['both broadcast', [2, 3, 4, 5], [20, 0, 5, 1], [0, 5, 0, 1]],
     ['backwards through b', [6, 4], [4, 1], [4, 2]],
     ['large', [100, 67], [67, 1], [67, 1]],
+    ['long rows', [2, 4101], [4101, 1], [0, 1]],
   ];
   const extent = (dims: number[], strides: number[]) =>
     dims.reduce((sum, dim, d) => sum + (dim - 1) * strides[d], 0) + 1;
