@@ -35,7 +35,7 @@ test('tune times a model, shows it, and exports choices that a runtime takes', a
   ];
   const { status, stdout, stderr } = thinfer('tune', student, ...args);
   assert.is(status, 0, stderr);
-  assert.match(stdout, /\/c\/c\.1\/Gemm +│ linear/);
+  assert.match(stdout, /\/c\/c\.1\/Gemm +\| linear/);
   assert.match(readFileSync(join(folder, 'r.html'), 'utf8'), '<!doctype html>');
   const runtime = await createRuntime({ backends: ['wasm'], cache: false, tune: 'off' });
   assert.ok(runtime.importChoices(JSON.parse(readFileSync(join(folder, 'choices.json'), 'utf8'))) > 0);

@@ -1,4 +1,4 @@
-import Table from 'cli-table3';
+import { markdownTable } from 'markdown-table';
 import pc from 'picocolors';
 import type { Section } from './sections.js';
 
@@ -8,15 +8,19 @@ const LONGEST = 48;
 const shorten = (text: string): string =>
   text.length <= LONGEST ? text : `${text.slice(0, 16)}…${text.slice(17 - LONGEST)}`;
 
+/** What a terminal shows of a cell: without the codes that make it bold or dim. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what these codes are
+const lengthOf = (text: string): number => text.replace(/\x1b\[\d+m/g, '').length;
+
+/** A table that is aligned in a terminal, and Markdown. */
 export function toText({ title, facts = [], columns, rows }: Section): string {
-  const table = new Table({
-    head: columns.map((column) => pc.bold(column.title)),
-    colAligns: columns.map(({ align }) => align ?? ('left' as const)),
-    style: { head: [], border: [], compact: true },
-  });
-  for (const { cells, strong, weak } of rows) {
+  const body = rows.map(({ cells, strong, weak }) => {
     const paint = strong ? pc.bold : weak ? pc.dim : (text: string) => text;
-    table.push(cells.map((cell) => paint(shorten(typeof cell === 'string' ? cell : cell.text))));
-  }
-  return [pc.bold(title), ...facts, table.toString()].join('\n');
+    return cells.map((cell) => paint(shorten(typeof cell === 'string' ? cell : cell.text)));
+  });
+  const table = markdownTable([columns.map((column) => pc.bold(column.title)), ...body], {
+    align: columns.map(({ align }) => align ?? 'left'),
+    stringLength: lengthOf,
+  });
+  return [pc.bold(title), ...facts, '', table].join('\n');
 }
