@@ -691,7 +691,8 @@ refusals('a sparse constant that is larger than its model can ask for', () => {
 refusals('no model at all', async () => {
   await throwsWith('bad-model', /a graph/, new Uint8Array(0));
   await throwsWith('bad-model', /ONNX protobuf/, new TextEncoder().encode('{"not": "onnx"}'));
-  await throwsWith('bad-argument', /Uint8Array/, 'model.onnx' as never);
+  await throwsWith('bad-argument', /a file that can be read, got nowhere\.onnx/, 'nowhere.onnx' as never);
+  await throwsWith('bad-argument', /Uint8Array/, 7 as never);
 });
 
 refusals('long chains of nodes are no problem', async () => {

@@ -52,6 +52,8 @@ export interface LayerParts<D extends DType> {
 interface Plan {
   problem: MatmulProblem;
   backend: Backend;
+  /** The backend that has to do it, if one has to. */
+  only: Backend | undefined;
   /** The row, by name, and what it multiplies by, by its key in #operands. */
   variant: string;
   packed: string;
@@ -287,8 +289,7 @@ export class Layer<D extends DType = 'float32'> {
       if (left <= 0) break;
     }
     if (!alive()) return;
-    const only = (JSON.parse(key) as unknown[]).at(-1) as number;
-    const better = this.#makePlan(problem, this.#parts.backends[only]);
+    const better = this.#makePlan(problem, plan.only);
     better.tuned = true;
     await better.kernel.catch(() => {});
     if (!alive() || better.variant === plan.variant) {
@@ -407,7 +408,7 @@ export class Layer<D extends DType = 'float32'> {
     const kernel = make();
     kernel.catch(() => {});
     const packed = operandsKey(backend, variant, asked);
-    return { problem, backend, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    return { problem, backend, only, variant: variant.name, packed, kernel, users: 0, tuned: false };
   }
 
   #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {
