@@ -15,8 +15,8 @@ export interface Form {
   make(): Weights;
 }
 
-/** Sparse forms are offered up to this share of non-zeros: above, no kernel of ours beats dense. */
-const SPARSE_DENSITY = 0.6;
+/** Sparse forms are offered up to this share of non-zeros: above, hardly a kernel of ours beats dense (docs/scheduler.md). */
+const SPARSE_DENSITY = 0.7;
 /** Patterned forms may store this many numbers for each that is not zero. */
 const FILL = 1.5;
 /** Forms larger than this are not offered. */
