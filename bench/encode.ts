@@ -1,10 +1,10 @@
 // What a run of many small layers costs the CPU before the GPU has any of it: encoding, and handing it to the queue.
 
+import { median } from '../src/median.js';
 import { select } from '../src/plan/select.js';
 import { WebgpuBackend } from '../src/webgpu/backend.js';
 import { openDevice } from '../src/webgpu/device.js';
 import { problemOf } from './problems.js';
-import { median } from './race.js';
 import { packed, uniform } from './recipes.js';
 import { parseShape, weightShape } from './shapes.js';
 

@@ -1,5 +1,6 @@
 // Timing of several contestants that take turns, so that a change of the machine's speed meets all of them alike.
 
+import { median } from '../src/median.js';
 import { createRandom } from '../test/support/random.js';
 import type { Timing } from './types.js';
 
@@ -21,13 +22,6 @@ export interface RaceOptions {
 const WARM_UP_MS = 60;
 const WARM_UP_RUNS = 3;
 const MAX_RUNS = 100_000;
-
-/** The middle of a sorted copy. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
 
 /** Rejects when `work` takes longer. A loop that never yields can't be interrupted from inside the page. */
 export async function withTimeout<T>(work: Promise<T>, ms: number, what: string): Promise<T> {

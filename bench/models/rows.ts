@@ -1,6 +1,6 @@
 // What pages measured as rows of results and tables.
 import pc from 'picocolors';
-import { median } from '../race.js';
+import { median } from '../../src/median.js';
 import { digits, percent, ratioCell, tableOf } from '../rows.js';
 import { MODELS, type ModelKind } from './list.js';
 import type { ColdRun, Steady } from './types.js';

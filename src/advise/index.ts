@@ -5,7 +5,7 @@ import { describe, ThinferError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { weightFacts } from '../layers/problem.js';
 import { problemKey } from '../plan/choices.js';
-import { contest, median } from '../plan/contest.js';
+import { contest, lowerMedian } from '../plan/contest.js';
 import type { MatmulProblem } from '../plan/problem.js';
 import { select } from '../plan/select.js';
 import { openBench, openTrial, type Trial } from '../plan/trial.js';
@@ -98,7 +98,7 @@ export async function advise(runtime: Runtime, model: Model, options: AdviseOpti
     advice.push({
       layer: names.join(', '),
       what: describeProblem(problem),
-      now: { variant, format, bytes, ms: times.length > 0 ? median(times) : Number.NaN },
+      now: { variant, format, bytes, ms: times.length > 0 ? lowerMedian(times) : Number.NaN },
       options: measured.sort((a, b) => (b.speedUp ?? 0) - (a.speedUp ?? 0)),
     });
   }

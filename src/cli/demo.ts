@@ -4,12 +4,13 @@ import Table from 'cli-table3';
 import pc from 'picocolors';
 import type { Model } from '../graph/model.js';
 import type { WeightsSpec } from '../graph/pack.js';
+import { median } from '../median.js';
 import { loadOnnx } from '../onnx/index.js';
 import type { BackendName } from '../plan/variant.js';
 import { createRuntime } from '../runtime.js';
 import { countCorrect, type Images, loadTestImages, readShipped } from './fashion.js';
 import { integer, threadsOf } from './options.js';
-import { median, reported } from './report.js';
+import { reported } from './report.js';
 
 /** What the demo compares. The first is the yardstick: our own best dense f32. */
 const CONTESTANTS: readonly { model: string; format: string; file: string; weights: WeightsSpec }[] = [

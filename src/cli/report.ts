@@ -11,10 +11,3 @@ export async function reported(command: () => Promise<void>): Promise<void> {
     process.exitCode = 1;
   }
 }
-
-/** The middle of a sorted copy. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}

@@ -1,5 +1,5 @@
-import { ThinferError } from '../errors.js';
-import { Model, type ModelOptions, type RuntimeLike } from '../graph/model.js';
+import { modelOfFile } from '../graph/load.js';
+import type { Model, ModelOptions, RuntimeLike } from '../graph/model.js';
 import { type FileSource, readSource } from '../source.js';
 import { type ExternalFiles, readExternal } from './external.js';
 import { parseModel, readModel } from './import.js';
@@ -28,11 +28,5 @@ export async function loadOnnx(runtime: RuntimeLike, source: FileSource, options
   const parsed = parseModel(bytes);
   const more = await readExternal(parsed, source, externalData);
   const graph = readModel(parsed, bytes.length + more);
-  try {
-    return await Model.create(runtime, graph, rest);
-  } catch (error) {
-    if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
-    const { place, expected, got, hint } = error;
-    throw new ThinferError({ code: 'bad-model', place, expected, got, hint, cause: error });
-  }
+  return modelOfFile(runtime, graph, rest);
 }

@@ -2,7 +2,7 @@ import type { Backend } from '../backend.js';
 import { dense } from '../formats/dense.js';
 import { linearProblem, weightFacts } from '../layers/problem.js';
 import type { Rates } from './choices.js';
-import { median } from './contest.js';
+import { lowerMedian } from './contest.js';
 import { select } from './select.js';
 import { openBench, openTrial } from './trial.js';
 import type { Device } from './variant.js';
@@ -84,7 +84,7 @@ async function transferRates(
         await backend.read(buffer, data.length);
         times.push(performance.now() - start);
       }
-      return median(times);
+      return lowerMedian(times);
     };
     const readMs = Math.max(await msOf(small), writeMs / 10);
     const bothMs = Math.max((await msOf(large)) - readMs, readMs / 10);
@@ -131,7 +131,7 @@ async function sample(backend: Backend, M: number, size: number, proceed: Procee
     }
     // What disturbs a turn makes it longer.
     const ms = Math.max(Math.min(...turns), SHORTEST_MS);
-    return { ms, runMs: median(runs), costMs: (device) => variant.cost(problem as never, device) };
+    return { ms, runMs: lowerMedian(runs), costMs: (device) => variant.cost(problem as never, device) };
   } finally {
     trial.free();
     operands.free();

@@ -41,7 +41,7 @@ const MOST_WARM_TURNS = 8;
 const FEWEST_WARM_TURNS = 3;
 
 /** The middle of the values; of an even number, the lower of the two in the middle. */
-export function median(values: readonly number[]): number {
+export function lowerMedian(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[(sorted.length - 1) >> 1];
 }
@@ -91,11 +91,11 @@ export async function contest(
       samples[i].push(await turn(i));
     }
     if (round + 1 < FEWEST_ROUNDS) continue;
-    const leader = living.reduce((a, b) => (median(samples[b]) < median(samples[a]) ? b : a));
+    const leader = living.reduce((a, b) => (lowerMedian(samples[b]) < lowerMedian(samples[a]) ? b : a));
     living = living.filter((i) => samples[i].some((ms, turn) => ms <= CLEARLY_SLOWER * samples[leader][turn]));
   }
   if (living.length === 1 && samples[living[0]].length === 0) samples[living[0]].push(await turn(living[0]));
-  const ms = samples.map((turns) => (turns.length > 0 ? median(turns) : undefined));
+  const ms = samples.map((turns) => (turns.length > 0 ? lowerMedian(turns) : undefined));
   let winner = 0;
   for (const [i, turns] of samples.entries()) {
     if (i === 0 || !isFaster(turns, samples[0])) continue;
@@ -110,7 +110,7 @@ function compare(a: readonly number[], b: readonly number[]) {
   const ratios = Array.from({ length: rounds }, (_, round) => b[round] / a[round]);
   return {
     /** In the median of the pairs, and in most of them. */
-    usually: rounds > 0 && median(ratios) > 1 + MARGIN,
+    usually: rounds > 0 && lowerMedian(ratios) > 1 + MARGIN,
     mostly: ratios.filter((ratio) => ratio > 1 + MARGIN).length >= AGREEING * rounds,
     /** In the fastest turn: what disturbs a turn makes it longer. */
     atBest: rounds > 0 && Math.min(...b.slice(0, rounds)) / Math.min(...a.slice(0, rounds)) > 1 + MARGIN,

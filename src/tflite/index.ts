@@ -1,5 +1,5 @@
-import { ThinferError } from '../errors.js';
-import { Model, type ModelOptions, type RuntimeLike } from '../graph/model.js';
+import { modelOfFile } from '../graph/load.js';
+import type { Model, ModelOptions, RuntimeLike } from '../graph/model.js';
 import { type FileSource, readSource } from '../source.js';
 import { readTflite } from './import.js';
 
@@ -15,11 +15,5 @@ export { readTflite } from './import.js';
  */
 export async function loadTflite(runtime: RuntimeLike, source: FileSource, options: ModelOptions = {}): Promise<Model> {
   const graph = readTflite(await readSource(source, 'loadTflite: source'));
-  try {
-    return await Model.create(runtime, graph, options);
-  } catch (error) {
-    if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
-    const { place, expected, got, hint } = error;
-    throw new ThinferError({ code: 'bad-model', place, expected, got, hint, cause: error });
-  }
+  return modelOfFile(runtime, graph, options);
 }
