@@ -29,6 +29,7 @@ import { select } from '../src/plan/select.js';
 import { type ChoiceStorage, platformStorage } from '../src/plan/storage.js';
 import { type TuneJob, Tuner } from '../src/plan/tuner.js';
 import { createWasmBackend } from '../src/wasm/index.js';
+import { requireCapability } from './support/capability.js';
 import { createRandom, normals, type Random, sparseMatrix } from './support/random.js';
 import { ReferenceBackend, type SimulatedRow } from './support/reference-backend.js';
 
@@ -605,5 +606,22 @@ layers('every layer of every format can be tuned in full', async () => {
   }
   runtime.free();
 });
+
+const gpu = await createRuntime({ backends: ['webgpu'], cache: false }).catch((error: Error) => error);
+const reason = gpu instanceof Error ? gpu.message : '';
+if (requireCapability('WebGPU', reason === '', reason) && !(gpu instanceof Error)) {
+  layers('on WebGPU, by the clock of the device where it has one', async () => {
+    const values = sparseMatrix(createRandom(41), 32, 64, 0.3);
+    const layer = await gpu.linear(csr.pack(values, { rows: 32, cols: 64 }));
+    const x = normals(createRandom(42), 4 * 64);
+    const before = await (await layer.run(x)).data();
+    await layer.tune([4, 64], { effort: 'quick' });
+    const after = await (await layer.run(x)).data();
+    for (let i = 0; i < before.length; i++) assert.ok(Math.abs(after[i] - before[i]) < 1e-4);
+    assert.ok(layer.explain([4, 64])[0].measuredMs! > 0);
+    layer.free();
+    gpu.free();
+  });
+}
 
 layers.run();

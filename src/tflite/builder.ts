@@ -1,5 +1,6 @@
 import type { ElementType } from '../dtype.js';
 import { ThinferError } from '../errors.js';
+import type { NewNode } from '../graph/emit.js';
 import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
 import { type Constant, type Graph, isBinary, isLayer, type Node, type Value, type ValueId } from '../graph/ir.js';
 import { evaluate } from '../graph/passes/constants.js';
@@ -7,10 +8,6 @@ import { removeDead } from '../graph/passes/rewrite.js';
 import { inferNode, type Shape } from '../graph/shapes.js';
 import { elementType, inferType } from '../graph/types.js';
 import { badModel, Unsupported } from './errors.js';
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-/** A node of a graph without what the builder fills in. */
-export type NewNode = DistributiveOmit<Node, 'name' | 'output' | 'inputs'> & { inputs: readonly ValueId[] };
 
 /** Integers up to this are exact in f32, in which everything is computed. */
 const LARGEST_EXACT = 2 ** 24;

@@ -1,6 +1,7 @@
 import type { ElementType } from '../../dtype.js';
+import { type NewNode, reshape } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
-import type { Constant, Dim, Node, ReshapeDim, ValueId } from '../../graph/ir.js';
+import type { Constant, Dim, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { keepDims, range, reshapeTo } from '../../graph/reshape.js';
 import { formatShape, type Shape } from '../../graph/shapes.js';
 import type { Attributes } from '../attributes.js';
@@ -8,9 +9,7 @@ import type { SparseTensorProto, TensorProto } from '../generated/onnx_pb.js';
 import type { QuantizedTensor } from '../quantized.js';
 import { type CodeTensor, type OnnxTensor, Unsupported } from '../tensor.js';
 
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-/** An IR node without what the importer fills in. */
-export type NewNode = DistributiveOmit<Node, 'name' | 'output' | 'inputs'> & { inputs: readonly ValueId[] };
+export { type NewNode, reshape };
 
 /** One ONNX node while it is imported. */
 export interface NodeContext {
@@ -99,10 +98,6 @@ export function axesOf(c: NodeContext, rank: number, opset: number): number[] | 
 }
 
 export { keepDims, range, reshapeTo };
-
-export function reshape(c: NodeContext, input: ValueId, target: readonly ReshapeDim[]): ValueId {
-  return c.emit({ op: 'reshape', inputs: [input], target });
-}
 
 /** The value with dimensions of 1 put in at these places of the result. */
 export function unsqueeze(c: NodeContext, input: ValueId, axes: readonly number[]): ValueId {

@@ -1,26 +1,12 @@
+import { binary, unary } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
-import { type Clamp, NO_CLAMP, type ValueId } from '../../graph/ir.js';
+import type { Clamp, ValueId } from '../../graph/ir.js';
 import type { BinaryOperator, UnaryFunction } from '../../plan/problem.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
 import { Unsupported } from '../tensor.js';
 import { keepDims, type NodeContext, type Operator, reshape } from './context.js';
 
-export function unary(c: NodeContext, nonlinearity: UnaryFunction, input: ValueId): ValueId {
-  return c.emit({ op: 'activation', nonlinearity, inputs: [input], clamp: NO_CLAMP });
-}
-
-/** a op b; numbers become constants. */
-export function binary(
-  c: NodeContext,
-  op: BinaryOperator,
-  a: ValueId | { number: number },
-  b: ValueId | { number: number },
-  clamp: Clamp = NO_CLAMP,
-): ValueId {
-  const other = typeof a === 'number' ? a : typeof b === 'number' ? b : undefined;
-  const [left, right] = [a, b].map((x) => (typeof x === 'number' ? x : c.addScalar(x.number, other)));
-  return c.emit({ op, inputs: [left, right], clamp });
-}
+export { binary, unary };
 
 export function where(c: NodeContext, condition: ValueId, a: ValueId, b: ValueId): ValueId {
   return binary(c, 'add', binary(c, 'keep', a, condition), binary(c, 'drop', b, condition));

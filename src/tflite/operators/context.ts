@@ -1,9 +1,12 @@
+import { binary, type NewNode, reshape, unary } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import { type Clamp, type Constant, type Dim, NO_CLAMP, type ReshapeDim, type ValueId } from '../../graph/ir.js';
 import { keepDims, range } from '../../graph/reshape.js';
 import { formatShape, type Shape } from '../../graph/shapes.js';
-import type { BinaryOperator, Quantization, UnaryFunction } from '../../plan/problem.js';
-import type { NewNode } from '../builder.js';
+import type { Quantization } from '../../plan/problem.js';
+
+export { binary, reshape, unary };
+
 import { Unsupported } from '../errors.js';
 import type { TfliteTensor } from '../file.js';
 import { ActivationFunctionType, type BuiltinOptions } from '../generated/tflite_generated.js';
@@ -63,29 +66,8 @@ export interface Operator {
   readCodes?(c: OperatorContext): ValueId | undefined;
 }
 
-export function unary(c: OperatorContext, nonlinearity: UnaryFunction, input: ValueId): ValueId {
-  return c.emit({ op: 'activation', nonlinearity, inputs: [input], clamp: NO_CLAMP });
-}
-
-/** a op b; numbers become constants. */
-export function binary(
-  c: OperatorContext,
-  op: BinaryOperator,
-  a: ValueId | { number: number },
-  b: ValueId | { number: number },
-  clamp: Clamp = NO_CLAMP,
-): ValueId {
-  const other = typeof a === 'number' ? a : typeof b === 'number' ? b : undefined;
-  const [left, right] = [a, b].map((x) => (typeof x === 'number' ? x : c.addScalar(x.number, other)));
-  return c.emit({ op, inputs: [left, right], clamp });
-}
-
 export function clampTo(c: OperatorContext, input: ValueId, clamp: Clamp): ValueId {
   return c.emit({ op: 'clamp', inputs: [input], clamp });
-}
-
-export function reshape(c: OperatorContext, input: ValueId, target: readonly ReshapeDim[]): ValueId {
-  return c.emit({ op: 'reshape', inputs: [input], target });
 }
 
 /** The value with dimensions of 1 put in at these places of the result. */
