@@ -807,6 +807,15 @@ test('gives small work to WASM and large work to a GPU', () => {
   assert.is(select(linear('dense', 512, 4096, 4096), both).device.backend, 'webgpu');
 });
 
+test('counts the way of an input that lies on a GPU', () => {
+  const both = [offers['wasm C'], offers.webgpu];
+  const arrivalMs = ({ backend }: Device) => (backend === 'webgpu' ? 0 : 50);
+  const p = linear('dense', 1, 64, 64);
+  assert.is(select(p, both, { arrivalMs }).device.backend, 'webgpu');
+  const [chosen, other] = select(p, both, { arrivalMs }).candidates.filter(({ reason }) => !/needs/.test(reason));
+  assert.ok(other.predictedMs > chosen.predictedMs);
+});
+
 test('gives large work the tiles that suit the GPU', () => {
   const { device, variants } = offers.webgpu;
   const p = linear('dense', 2048, 2048, 512);

@@ -1,9 +1,8 @@
 import type { FormatName } from '../../src/formats/format.js';
-import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { inputSize, type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Device, PackedOperands } from '../../src/plan/variant.js';
 import {
   dotFlipOf,
-  inputSize,
   matmulParams,
   partsOf,
   predictMs,

@@ -4,7 +4,7 @@ import { describe, elementCount, isLost, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
 import type { Form } from '../formats/forms.js';
 import type { Effort } from '../plan/choices.js';
-import type { MatmulProblem, Problem } from '../plan/problem.js';
+import { inputSize, type MatmulProblem, type Problem } from '../plan/problem.js';
 import { type Selection, select } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { Candidate, VariantBase } from '../plan/variant.js';
@@ -49,11 +49,18 @@ export interface LayerParts<D extends DType> {
   tuner: Tuner;
 }
 
+/** Where one run has to be, and where its input is. */
+interface Where {
+  /** The backend that has to do it, if one has to. */
+  only?: Backend | undefined;
+  /** The device with memory of its own that the input lies on, if it does. */
+  from?: Backend | undefined;
+}
+
 interface Plan {
   problem: MatmulProblem;
   backend: Backend;
-  /** The backend that has to do it, if one has to. */
-  only: Backend | undefined;
+  where: Where;
   /** The row, by name, and what it multiplies by, by its key in #operands. */
   variant: string;
   packed: string;
@@ -115,12 +122,13 @@ export class Layer<D extends DType = 'float32'> {
     this.#requireAlive();
     const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
     this.#requireOutput(problem, options.output);
+    const from = x instanceof Tensor && x.backend.device.transfer ? x.backend : undefined;
     const run = async (plan: Plan) => {
       const result = await this.#runPlan(plan, x, options);
       this.#tuneLater(plan);
       return result;
     };
-    return this.#withPlan(problem, run, options);
+    return this.#withPlan(problem, run, options, from);
   }
 
   /**
@@ -142,11 +150,12 @@ export class Layer<D extends DType = 'float32'> {
     problem: MatmulProblem,
     work: (plan: Plan) => Promise<T>,
     { signal, output }: RunOptions<D> = {},
+    from?: Backend,
   ): Promise<T> {
     const retried = new Set<Backend>();
     for (;;) {
       signal?.throwIfAborted();
-      const plan = this.#planFor(problem, output?.backend);
+      const plan = this.#planFor(problem, { only: output?.backend, from });
       plan.users++;
       try {
         return await work(plan);
@@ -252,7 +261,7 @@ export class Layer<D extends DType = 'float32'> {
    */
   async tune(shape?: Shape, { effort = 'full' }: { effort?: Effort } = {}): Promise<void> {
     const problem = this.#problemAt(shape);
-    const plan = this.#planFor(problem, undefined);
+    const plan = this.#planFor(problem, {});
     plan.tuned = true;
     plan.users++;
     try {
@@ -289,7 +298,7 @@ export class Layer<D extends DType = 'float32'> {
       if (left <= 0) break;
     }
     if (!alive()) return;
-    const better = this.#makePlan(problem, plan.only);
+    const better = this.#makePlan(problem, plan.where);
     better.tuned = true;
     await better.kernel.catch(() => {});
     if (!alive() || better.variant === plan.variant) {
@@ -312,13 +321,17 @@ export class Layer<D extends DType = 'float32'> {
     return living.filter((backend) => bestOf(backend) <= BACKEND_REACH * best);
   }
 
-  #select(problem: MatmulProblem, backends: readonly Backend[]): Selection {
+  #select(problem: MatmulProblem, backends: readonly Backend[], from?: Backend): Selection {
     const { forms, force, tuner } = this.#parts;
+    const { transfer } = from?.device ?? {};
+    const bytes = byteLength(problem.input.dtype, inputSize(problem));
+    const wayMs = transfer ? transfer.readMs + bytes / transfer.bytesPerNs / 1e6 : 0;
     return select<VariantBase>(problem, backends, {
       force,
       forms,
       place: this.#kind.place,
       measured: tuner.measured(problem),
+      arrivalMs: (device) => (device === from?.device ? 0 : wayMs),
     });
   }
 
@@ -383,21 +396,20 @@ export class Layer<D extends DType = 'float32'> {
     return shape;
   }
 
-  /** @param only the backend that has to do it */
-  #planFor(problem: MatmulProblem, only: Backend | undefined): Plan {
+  #planFor(problem: MatmulProblem, where: Where): Plan {
     this.#last = problem;
-    const where = only ? this.#parts.backends.indexOf(only) : -1;
-    const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, where]);
+    const places = [where.only, where.from].map((backend) => (backend ? this.#parts.backends.indexOf(backend) : -1));
+    const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, places]);
     let plan = this.#plans.get(key);
     if (plan) this.#plans.delete(key);
-    else plan = this.#makePlan(problem, only);
+    else plan = this.#makePlan(problem, where);
     this.#plans.set(key, plan);
     return plan;
   }
 
-  #makePlan(problem: MatmulProblem, only: Backend | undefined): Plan {
-    const backends = this.#living(only);
-    const { variant, device, problem: asked } = this.#select(problem, backends);
+  #makePlan(problem: MatmulProblem, where: Where): Plan {
+    const backends = this.#living(where.only);
+    const { variant, device, problem: asked } = this.#select(problem, backends, where.from);
     const backend = backends.find((b) => b.device === device)!;
     // Async from the start, so that all that fails on the device fails where the kernel is awaited.
     const make = async () => {
@@ -408,7 +420,7 @@ export class Layer<D extends DType = 'float32'> {
     const kernel = make();
     kernel.catch(() => {});
     const packed = operandsKey(backend, variant, asked);
-    return { problem, backend, only, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    return { problem, backend, where, variant: variant.name, packed, kernel, users: 0, tuned: false };
   }
 
   #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {

@@ -9,8 +9,8 @@ import {
   BINARY,
   CODE_BINARY,
   elementTypes,
+  inputSize,
   isMatmul,
-  type MatmulProblem,
   outputSize,
   type Problem,
 } from '../../src/plan/problem.js';
@@ -271,8 +271,4 @@ export function compute(
   } else {
     computeWeightless(problem, [part(a, sizeOfA(problem) ?? a.length), b], c);
   }
-}
-
-function inputSize({ window, channels }: Pick<MatmulProblem, 'window' | 'channels'>): number {
-  return window.batch * window.inHeight * window.inWidth * channels;
 }
