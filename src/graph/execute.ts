@@ -3,7 +3,7 @@ import { asData, type DataByDType, type ElementType, type TensorData } from '../
 import { product } from '../plan/strides.js';
 import { Tensor } from '../tensor.js';
 import type { InputData } from './inputs.js';
-import type { Graph, ValueId } from './ir.js';
+import type { Graph, Node, ValueId } from './ir.js';
 import type { Plan, Planner } from './plan.js';
 import { asElements, elementType } from './types.js';
 
@@ -12,8 +12,20 @@ export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[E
 /** Where each value of a run lies, on each backend. */
 type Places = Map<Backend, Map<ValueId, DeviceBuffer>>;
 
-/** One run of a plan whose buffers are there: a pass for each stretch of steps on one backend. */
-export async function execute(graph: Graph, planner: Planner, plan: Plan, data: InputData): Promise<ModelOutputs> {
+/** Told of each step of a run: the node that it is of, and the milliseconds that it took. */
+export type OnStep = (node: Node, ms: number) => void;
+
+/**
+ * One run of a plan whose buffers are there: a pass for each stretch of steps on one backend.
+ * @param onStep makes each step a pass of its own
+ */
+export async function execute(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  data: InputData,
+  onStep?: OnStep,
+): Promise<ModelOutputs> {
   const places: Places = new Map();
   for (const { backend, constants, memory, buffers } of plan.shares) {
     const here = new Map(constants);
@@ -34,12 +46,17 @@ export async function execute(graph: Graph, planner: Planner, plan: Plan, data: 
       const moved = await from.read(bufferOf(from, id), elementsOf(id), dtypeOf(id));
       to.write(bufferOf(to, id), moved);
     }
-    pass ??= { backend, open: backend.beginPass() };
+    pass ??= { backend, open: backend.beginPass({ timed: onStep !== undefined }) };
+    const start = performance.now();
     pass.open.run(
       plan.kernels[i],
       inputs.map((id) => bufferOf(backend, id)),
       bufferOf(backend, node.output),
     );
+    if (!onStep) continue;
+    await pass.open.submit();
+    onStep(node, pass.open.elapsedMs ?? performance.now() - start);
+    pass = undefined;
   }
   await pass?.open.submit();
 

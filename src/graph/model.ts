@@ -7,7 +7,7 @@ import { isMatmul } from '../plan/problem.js';
 import { msOf } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
-import { allocate, execute, freeBuffers, type ModelOutputs } from './execute.js';
+import { allocate, execute, freeBuffers, type ModelOutputs, type OnStep } from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type ValueId } from './ir.js';
 import type { MemoryPlan } from './memory.js';
@@ -62,6 +62,11 @@ export interface ModelMemory {
   plannedBytes: number;
   /** The same without sharing buffers. */
   unsharedBytes: number;
+}
+
+export interface RunOptions {
+  signal?: AbortSignal;
+  onNode?: (node: number, ms: number) => void;
 }
 
 /** Plans for different input shapes that are kept; the least recently used is freed first. */
@@ -174,11 +179,12 @@ export class Model {
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
    * @param inputs one for each graph input, row-major in the model's own layout: f32, or the codes that it takes
-   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
+   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted. `onNode` is told what
+   * each node took, by its index in `explain`; the run is slower for it.
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  async run(inputs: ModelInputs, { signal }: { signal?: AbortSignal } = {}): Promise<ModelOutputs> {
+  async run(inputs: ModelInputs, { signal, onNode }: RunOptions = {}): Promise<ModelOutputs> {
     const { shapes, data } = readInputs(this.#graph, inputs);
     return this.#enqueue(async () => {
       const retried = new Set<Backend>();
@@ -187,7 +193,7 @@ export class Model {
         const plan = await this.#planFor(shapes);
         signal?.throwIfAborted();
         try {
-          const outputs = await this.#execute(plan, data);
+          const outputs = await this.#execute(plan, data, onNode && this.#indexed(onNode));
           signal?.throwIfAborted();
           this.#tuneLater(plan);
           return outputs;
@@ -374,7 +380,12 @@ export class Model {
     return { drafts, placements, errors: [...errors.values()] };
   }
 
-  async #execute(plan: Plan, data: InputData): Promise<ModelOutputs> {
+  #indexed(onNode: (node: number, ms: number) => void): OnStep {
+    const indices = new Map(this.#graph.nodes.map(({ output }, i) => [output, i]));
+    return ({ output }, ms) => onNode(indices.get(output)!, ms);
+  }
+
+  async #execute(plan: Plan, data: InputData, onStep?: OnStep): Promise<ModelOutputs> {
     plan.ran = true;
     try {
       allocate(plan);
@@ -383,7 +394,7 @@ export class Model {
       if (this.#plans.filter(freeBuffers).length === 0) throw error;
       allocate(plan);
     }
-    return execute(this.#graph, this.#planner, plan, data);
+    return execute(this.#graph, this.#planner, plan, data, onStep);
   }
 
   /** Stops using a backend whose device is gone; says so once. */
