@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { csr } from '../src/formats/index.js';
+import { type Array32, interpret } from '../src/graph/interpret.js';
 import { composeClamp, type Graph, isLayer, type LayerNode } from '../src/graph/ir.js';
 import { type Lifetime, planMemory } from '../src/graph/memory.js';
 import { MAX_PLANS, Model, type ModelOptions, type ModelTensors } from '../src/graph/model.js';
@@ -17,7 +18,6 @@ import { foldFlatten, fuseTransposes, sinkTransposes, toNhwc, transposeToReshape
 import { removeDead } from '../src/graph/passes/rewrite.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { Tensor } from '../src/tensor.js';
-import { type Array32, interpret } from './support/interpret.js';
 import { type AttributeValue, OnnxWriter } from './support/onnx-writer.js';
 import { createRandom, normals, sparseMatrix, uniforms } from './support/random.js';
 import { ReferenceBackend } from './support/reference-backend.js';

@@ -1,6 +1,7 @@
 // The page in which a model is timed. What runs it is imported when it is asked for, so that a cold start has all of it.
+
+import { race, warmUp } from '../../src/bench/race.js';
 import { toCodes, toNumbers } from '../codes.js';
-import { race, warmUp } from '../race.js';
 import { MODELS } from './list.js';
 import type { Elements, Open, Opened, Wanted } from './runtime.js';
 import type { Cold, Difference, ModelPage, SteadyTask, Task } from './types.js';

@@ -1,6 +1,7 @@
 // What the pages are told and answer. Plain data: it crosses a process boundary.
+
+import type { Timing } from '../../src/bench/statistics.js';
 import type { Codes } from '../codes.js';
-import type { Timing } from '../types.js';
 
 export interface Task {
   /** In MODELS. */

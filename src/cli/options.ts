@@ -22,6 +22,9 @@ export function integer(text: string, option: string, max: number): number {
   return value;
 }
 
+/** A list with commas. */
+export const listOf = (text: string | undefined): string[] => text?.split(',').filter(Boolean) ?? [];
+
 /** `--threads`, checked. */
 export const threadsOf = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : integer(text, '--threads', 64);

@@ -3,7 +3,7 @@ import { asData, type DataByDType, type ElementType, type TensorData } from '../
 import { product } from '../plan/strides.js';
 import { Tensor } from '../tensor.js';
 import type { InputData } from './inputs.js';
-import type { Graph, ValueId } from './ir.js';
+import type { Graph, Node, ValueId } from './ir.js';
 import type { Plan, Planner } from './plan.js';
 import { asElements, elementType } from './types.js';
 
@@ -14,10 +14,22 @@ export type ModelTensors = Record<string, Tensor<ElementType>>;
 /** Where each value of a run lies, on each backend. */
 type Places = Map<Backend, Map<ValueId, DeviceBuffer>>;
 
-/** One run of a plan whose buffers are there, to arrays. */
-export async function execute(graph: Graph, planner: Planner, plan: Plan, data: InputData): Promise<ModelOutputs> {
+/** Told of each step of a run: the node that it is of, and the milliseconds that it took. */
+export type OnStep = (node: Node, ms: number) => void;
+
+/**
+ * One run of a plan whose buffers are there, to arrays.
+ * @param onStep makes each step a pass of its own
+ */
+export async function execute(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  data: InputData,
+  onStep?: OnStep,
+): Promise<ModelOutputs> {
   const places = placesOf(plan);
-  await runSteps(graph, planner, plan, places, data);
+  await runSteps(graph, planner, plan, places, data, onStep);
   const outputs: ModelOutputs = {};
   for (const { name, value } of graph.outputs) {
     const read = await readOutput(graph, planner, plan, places, data, value);
@@ -82,7 +94,14 @@ function placesOf(plan: Plan): Places {
 }
 
 /** A pass for each stretch of steps on one backend. */
-async function runSteps(graph: Graph, planner: Planner, plan: Plan, places: Places, data: InputData): Promise<void> {
+async function runSteps(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  places: Places,
+  data: InputData,
+  onStep?: OnStep,
+): Promise<void> {
   await writeInputs(places, data);
   const elementsOf = (id: ValueId) => product(plan.shapes.get(id)!);
   const dtypeOf = (id: ValueId) => elementType(graph.values.get(id)!);
@@ -97,12 +116,17 @@ async function runSteps(graph: Graph, planner: Planner, plan: Plan, places: Plac
       const moved = await from.read(bufferOf(from, id), elementsOf(id), dtypeOf(id));
       to.write(bufferOf(to, id), moved);
     }
-    pass ??= { backend, open: backend.beginPass() };
+    pass ??= { backend, open: backend.beginPass({ timed: onStep !== undefined }) };
+    const start = performance.now();
     pass.open.run(
       plan.kernels[i],
       inputs.map((id) => bufferOf(backend, id)),
       bufferOf(backend, node.output),
     );
+    if (!onStep) continue;
+    await pass.open.submit();
+    onStep(node, pass.open.elapsedMs ?? performance.now() - start);
+    pass = undefined;
   }
   await pass?.open.submit();
 }

@@ -8,7 +8,15 @@ import { msOf } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
 import { Tensor } from '../tensor.js';
-import { allocate, execute, executeToTensors, freeBuffers, type ModelOutputs, type ModelTensors } from './execute.js';
+import {
+  allocate,
+  execute,
+  executeToTensors,
+  freeBuffers,
+  type ModelOutputs,
+  type ModelTensors,
+  type OnStep,
+} from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type ValueId } from './ir.js';
 import type { MemoryPlan } from './memory.js';
@@ -46,6 +54,8 @@ export interface ModelOptions {
 export interface ModelRunOptions {
   /** Refuses the run, or its result once it is there, when it is aborted. */
   signal?: AbortSignal;
+  /** Told what each node took, by its index in `explain`; the run is slower for it. */
+  onNode?: (node: number, ms: number) => void;
 }
 
 /** An input or output of a model. */
@@ -184,9 +194,12 @@ export class Model {
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  run(inputs: ModelInputs, { signal }: ModelRunOptions = {}): Promise<ModelOutputs> {
-    const arrays = (plan: Plan, data: InputData) => execute(this.#graph, this.#planner, plan, data);
-    return this.#run(inputs, 'arrays', arrays, signal);
+  async run(inputs: ModelInputs, { signal, onNode }: ModelRunOptions = {}): Promise<ModelOutputs> {
+    const onStep = onNode && this.#indexed(onNode);
+    const arrays = (plan: Plan, data: InputData) => execute(this.#graph, this.#planner, plan, data, onStep);
+    const outputs = await this.#run(inputs, 'arrays', arrays, signal);
+    signal?.throwIfAborted();
+    return outputs;
   }
 
   /**
@@ -198,7 +211,7 @@ export class Model {
    */
   async runToTensors(
     inputs: ModelInputs,
-    { signal, backend }: ModelRunOptions & { backend?: BackendName } = {},
+    { signal, backend }: Pick<ModelRunOptions, 'signal'> & { backend?: BackendName } = {},
   ): Promise<ModelTensors> {
     const there = this.#runtime.backends.filter((other) => !this.#lost.has(other));
     const wanted = there.find(({ device }) => device.backend === backend);
@@ -428,6 +441,11 @@ export class Model {
     for (const backend of wanted) if (this.#lost.has(backend)) errors.set(backend, lostError(backend));
     const placements = [...errors].map(([backend, error]) => refused(backend, error));
     return { drafts, placements, errors: [...errors.values()] };
+  }
+
+  #indexed(onNode: (node: number, ms: number) => void): OnStep {
+    const indices = new Map(this.#graph.nodes.map(({ output }, i) => [output, i]));
+    return ({ output }, ms) => onNode(indices.get(output)!, ms);
   }
 
   #makeRoom(plan: Plan): void {
