@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { root } from './paths.js';
 import { plugins, workerText } from './plugins.js';
 import { buildWasm, wasmFile, wasmModules } from './wasm.js';
@@ -76,6 +76,7 @@ async function bundle(): Promise<void> {
   for (const { path, contents, text } of outputFiles ?? []) {
     put(path, path === cli && !text.startsWith('#!') ? Buffer.from(`#!/usr/bin/env node\n${text}`) : contents);
   }
+  for (const { path, contents } of await benchFiles()) put(path, contents);
   put(join(dist, 'wasm/worker.js'), Buffer.from(await workerText()));
   for (const { name } of inlined) {
     if (name !== 'probe') put(join(dist, 'wasm', `${name}.wasm`), readFileSync(wasmFile(name)));
@@ -92,6 +93,43 @@ async function bundle(): Promise<void> {
     console.log(`${relative(root, first)}: ${(bytes / 1000).toFixed(1)} kB gzip with its ${files.length - 1} chunks`);
   }
 }
+
+/** What pages of `thinfer bench` load, and a process of Node: everything in them but the large WASM modules. */
+async function benchFiles() {
+  const options: BuildOptions = {
+    absWorkingDir: root,
+    outdir: join(dist, 'bench'),
+    bundle: true,
+    splitting: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    chunkNames: 'chunks/[name]-[hash]',
+    legalComments: 'none',
+    write: false,
+    logLevel: 'warning',
+    // They lie beside: dist/wasm/a.js is the same.
+    plugins: [besideBench, ...plugins],
+    external: ['node:*', 'webgpu'],
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+  };
+  const names = ['browser', 'node', 'ceiling-worker', 'thinfer-onnx', 'thinfer-tflite', 'ort', 'litert'];
+  const entryPoints = names.map((name) => ({ in: `src/bench/page/${name}.ts`, out: name }));
+  const { outputFiles } = await build({ ...options, entryPoints });
+  return outputFiles ?? [];
+}
+
+/** Modules that are shipped are imported from where they lie, seen from dist/bench/chunks. */
+const besideBench: Plugin = {
+  name: 'beside-bench',
+  setup(build) {
+    build.onResolve({ filter: /^thinfer:wasm\/[abc]$/ }, ({ path }) => ({
+      path: `../../wasm/${path.slice('thinfer:wasm/'.length)}.js`,
+      external: true,
+    }));
+  },
+};
 
 function staticImports(file: string, outputs: NonNullable<Awaited<ReturnType<typeof build>>['metafile']>['outputs']) {
   const seen = new Set<string>();

@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { ThinferError } from '../errors.js';
-import { packageRoot } from './package.js';
 
 /** Labelled images of Fashion-MNIST (Xiao et al. 2017). */
 export interface Images {
@@ -14,6 +15,13 @@ export interface Images {
 }
 
 const PIXELS = 28 * 28;
+
+/** The folder of the package: the nearest one above this file with a package.json. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
+  return folder;
+}
 
 /** A file of the repository: models and data are not part of the npm package. */
 export async function readShipped(path: string): Promise<Uint8Array> {

@@ -8,6 +8,7 @@ await start(
     subCommands: {
       inspect: () => import('./inspect.js').then(({ inspect }) => inspect),
       run: () => import('./run.js').then(({ run }) => run),
+      bench: () => import('./bench.js').then(({ bench }) => bench),
       demo: () => import('./demo.js').then(({ demo }) => demo),
       tune: () => import('./tune.js').then(({ tune }) => tune),
       advise: () => import('./advise.js').then(({ advise }) => advise),
