@@ -17,7 +17,7 @@ export interface Images {
 const PIXELS = 28 * 28;
 
 /** The folder of the package: the nearest one above this file with a package.json. */
-function packageRoot(): string {
+export function packageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json')) && dirname(folder) !== folder) folder = dirname(folder);
   return folder;
