@@ -174,6 +174,7 @@ class Page implements View {
     try {
       await this.#stage.startCamera();
       element('camera').setAttribute('aria-pressed', 'true');
+      say('status', 'The camera is on.');
     } catch (error) {
       const { name, message } = error as Error;
       const refused = name === 'NotAllowedError';
@@ -308,6 +309,8 @@ class Page implements View {
   answered(answer: Answer, config: Config, isFirst: boolean): void {
     if (isFirst) {
       this.#agreement = undefined;
+      element('ms').textContent = ms(answer.ms);
+      element('ms-note').textContent = 'the first run';
       this.#records.begin(this.#model.value, this.#threads, config);
       this.#plot.mark(`${labelOf(config.form)}, ${config.backend === 'wasm' ? 'WASM' : 'WebGPU'}`);
     }
@@ -390,7 +393,7 @@ class Page implements View {
     const of = (form: FormName) => this.#records.of(this.#model.value, this.#threads, { ...config, form });
     this.#controls.showFigures(of);
     const dense = of('dense');
-    const against = dense && config.form !== 'dense' ? `, ${(dense.ms / middle).toFixed(2)} × dense` : '';
+    const against = dense && config.form !== 'dense' ? `, ${(dense.ms / middle).toFixed(2)} × the speed of dense` : '';
     element('ms-note').textContent = `median of the last runs${against}`;
     this.#plot.describe(`Times of the last runs; ${labelOf(config.form)} takes ${ms(middle)} in the median.`);
   }

@@ -3,7 +3,13 @@ import uPlot from 'uplot';
 
 /** Runs that are shown. */
 const SHOWN = 240;
-const HEIGHT = 170;
+const MIN_HEIGHT = 190;
+const LABELS = 18;
+
+const sizeOf = ({ clientWidth, clientHeight }: HTMLElement) => ({
+  width: Math.max(clientWidth, 200),
+  height: Math.max(clientHeight, MIN_HEIGHT),
+});
 
 interface Mark {
   at: number;
@@ -25,8 +31,9 @@ export class TimePlot {
     const axis = { stroke: colour('--muted'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
     this.#plot = new uPlot(
       {
-        width: Math.max(box.clientWidth, 200),
-        height: HEIGHT,
+        ...sizeOf(box),
+        // Labels of marks lie above.
+        padding: [LABELS, 8, 0, 0],
         legend: { show: false },
         cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_plot, _low, high) => [0, this.#top(high)] } },
@@ -43,9 +50,7 @@ export class TimePlot {
       [[], []],
       box,
     );
-    new ResizeObserver(() => this.#plot.setSize({ width: Math.max(box.clientWidth, 200), height: HEIGHT })).observe(
-      box,
-    );
+    new ResizeObserver(() => this.#plot.setSize(sizeOf(box))).observe(box);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plot.redraw());
   }
 
@@ -83,8 +88,8 @@ export class TimePlot {
   /** First runs of a kernel take several times as long: they may leave the picture. */
   #top(high: number): number {
     const sorted = [...this.#times].sort((a, b) => a - b);
-    const usual = sorted[Math.floor(sorted.length * 0.93)] ?? 1;
-    return Math.max(Math.min(high ?? 1, 1.6 * usual) * 1.15, 0.1);
+    const usual = sorted[Math.floor(sorted.length * 0.85)] ?? 1;
+    return Math.max(Math.min(high ?? 1, 1.6 * usual) * 1.1, 0.1);
   }
 
   #drawMarks(): void {
@@ -92,6 +97,8 @@ export class TimePlot {
     const style = getComputedStyle(this.#box);
     ctx.save();
     ctx.font = `${11 * devicePixelRatio}px ${style.fontFamily}`;
+    ctx.textAlign = 'left';
+    ctx.textBaseline = 'top';
     ctx.fillStyle = style.getPropertyValue('--text');
     ctx.strokeStyle = style.getPropertyValue('--muted');
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
@@ -101,14 +108,14 @@ export class TimePlot {
       const x = Math.max(this.#plot.valToPos(at, 'x', true), bbox.left);
       if (x > bbox.left) {
         ctx.beginPath();
-        ctx.moveTo(x, bbox.top);
+        ctx.moveTo(x, bbox.top - LABELS * devicePixelRatio);
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
       }
       // Labels that would lie on one another are left out.
       const { width } = ctx.measureText(label);
       if (x < free || x + pad + width > bbox.left + bbox.width) continue;
-      ctx.fillText(label, x + pad, bbox.top + 11 * devicePixelRatio);
+      ctx.fillText(label, x + pad, bbox.top - LABELS * devicePixelRatio);
       free = x + pad + width + pad;
     }
     ctx.restore();

@@ -72,6 +72,8 @@ export class Session {
   /** What was done in idle time since the last change. */
   #done = { gpu: false, tuned: false, agreed: false, runs: 0, measuredMs: 0 };
   #working = false;
+  /** Something is wanted since the step under way began. */
+  #called = false;
   #waiting: (() => void)[] = [];
 
   constructor(engine: Remote<Engine>, view: View, file: ModelFile) {
@@ -105,10 +107,14 @@ export class Session {
   }
 
   async start(): Promise<void> {
+    this.#called = true;
     if (this.#working) return;
     this.#working = true;
     try {
-      while (await this.#step());
+      while (this.#called) {
+        this.#called = false;
+        while (await this.#step());
+      }
     } finally {
       this.#working = false;
       this.#view.doing(undefined);

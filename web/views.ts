@@ -63,6 +63,14 @@ export function showAnswers(list: HTMLElement, bars: readonly Bar[]): void {
   }
 }
 
+/** Kernels have long names, which may break where their parts end. */
+function kernelCell(name: string): HTMLElement {
+  const td = document.createElement('td');
+  for (const [i, part] of name.split(/(?<=_)/).entries())
+    td.append(...(i > 0 ? [document.createElement('wbr')] : []), part);
+  return td;
+}
+
 /** The table of what runs. */
 export function showNodes(body: HTMLElement, nodes: readonly NodeFacts[]): void {
   const most = Math.max(...nodes.map((node) => node.ms), 1e-9);
@@ -79,12 +87,12 @@ export function showNodes(body: HTMLElement, nodes: readonly NodeFacts[]): void 
       name.scope = 'row';
       name.textContent = node.label;
       name.title = node.name;
-      const share = document.createElement('td');
+      const share = cell('', 'share');
       share.append(bar(node.ms / most));
       row.append(
         name,
-        cell(node.kernel),
-        cell(node.format),
+        kernelCell(node.kernel),
+        cell(node.format, 'form-of-weights'),
         cell(node.bytes ? (node.bytes / 1000).toFixed(1) : '', 'number'),
         cell(`${node.measured ? '' : '≈ '}${node.ms.toFixed(3)}`, 'number'),
         share,

@@ -23,7 +23,8 @@ const HEADERS: Readonly<Record<string, string>> = {
 /** Serves a folder until the process ends. @throws ThinferError `bad-argument` when the port is taken or not allowed */
 function serveFolder(folder: string, port: number, host: string): Promise<Server> {
   const files = sirv(folder, {
-    etag: true,
+    // Looks at the disk each time: the page may be built anew meanwhile.
+    dev: true,
     setHeaders: (response) => {
       for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
     },
