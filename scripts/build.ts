@@ -1,4 +1,4 @@
-// npm run build: asm/ to WASM, src/ to ESM bundles and type declarations, all in dist/.
+// npm run build: asm/ to WASM, src/ to ESM bundles and type declarations, web/ to a page, all in dist/.
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -16,6 +16,7 @@ import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { root } from './paths.js';
 import { plugins, workerText } from './plugins.js';
 import { buildWasm, wasmFile, wasmModules } from './wasm.js';
+import { buildWeb } from './web.js';
 
 const dist = join(root, 'dist');
 const isMain = process.argv[1] === import.meta.filename;
@@ -84,7 +85,8 @@ async function bundle(): Promise<void> {
   if (written.has(cli)) chmodSync(cli, 0o755);
   for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
     const path = join(dist, file);
-    if (/\.(js|wasm|tmp)$/.test(file) && !written.has(path)) rmSync(path, { force: true });
+    // The page is another build's.
+    if (/\.(js|wasm|tmp)$/.test(file) && !/^web\b/.test(file) && !written.has(path)) rmSync(path, { force: true });
   }
   for (const door of doors) {
     const first = join(dist, `${door.out}.js`);
@@ -198,6 +200,7 @@ function gpuInterfaces(names: ReadonlySet<string>): string {
 export async function buildAll({ types = true } = {}): Promise<void> {
   await buildWasm();
   await bundle();
+  await buildWeb();
   if (types) declarations();
 }
 

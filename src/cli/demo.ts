@@ -131,6 +131,7 @@ async function runDemo({
       pc.dim('Medians over the batches, models taking turns on each. Speed-up: over our own best dense f32.'),
     );
     console.log(pc.dim('Weights: bytes in memory, packed as the kernels read them.'));
+    console.log(`\nTo see it in a browser: ${pc.bold('node dist/cli.js serve')}, then open http://localhost:8080`);
   } finally {
     runtime.free();
   }

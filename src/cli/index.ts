@@ -10,6 +10,7 @@ await start(
       run: () => import('./run.js').then(({ run }) => run),
       bench: () => import('./bench.js').then(({ bench }) => bench),
       demo: () => import('./demo.js').then(({ demo }) => demo),
+      serve: () => import('./serve.js').then(({ serve }) => serve),
       tune: () => import('./tune.js').then(({ tune }) => tune),
       advise: () => import('./advise.js').then(({ advise }) => advise),
     },
