@@ -61,6 +61,11 @@ export async function acquireHost(wasm?: WasmOptions): Promise<Host> {
   }
 }
 
+/** One more user of a host that is open. */
+export function retainHost(host: Host): void {
+  entries.get(host.backend)!.users++;
+}
+
 /** The last one to give it back closes it. */
 export function releaseHost(host: Host): void {
   const entry = entries.get(host.backend);
