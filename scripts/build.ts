@@ -181,7 +181,7 @@ function declarations(): void {
 }
 
 /** WebGPU interfaces that our declarations may name. Type aliases are not among them: those can't be merged. */
-const GPU_INTERFACES = new Set(['GPU', 'GPUAdapter', 'GPUDevice', 'GPUBuffer']);
+const GPU_INTERFACES = new Set(['GPU', 'GPUAdapter', 'GPUDevice', 'GPUBuffer', 'GPUComputePassEncoder']);
 
 /**
  * Empty interfaces of WebGPU's names. They merge with those of lib.dom or @webgpu/types where there are any, and

@@ -110,6 +110,14 @@ export class Runtime {
     weights: Weights,
     options: MatmulOptions<O> & LayerOptions = {},
   ): Promise<Layer<OutputDType<O>>> {
+    return this.linearNow(weights, options);
+  }
+
+  /** As `linear`, without a promise: nothing is packed before a layer runs or is prepared. */
+  linearNow<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: MatmulOptions<O> & LayerOptions = {},
+  ): Layer<OutputDType<O>> {
     validate(weights, 'linear.weights');
     const { rows, cols } = weights;
     const facts = weightFacts(weights);
@@ -134,6 +142,14 @@ export class Runtime {
     weights: Weights,
     options: Conv2dOptions<O> & LayerOptions,
   ): Promise<Layer<OutputDType<O>>> {
+    return this.conv2dNow(weights, options);
+  }
+
+  /** As `conv2d`, without a promise. */
+  conv2dNow<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: Conv2dOptions<O> & LayerOptions,
+  ): Layer<OutputDType<O>> {
     validate(weights, 'conv2d.weights');
     const { rows } = weights;
     const facts = weightFacts(weights);

@@ -46,7 +46,8 @@ export const SPARSE_DENSITY = 0.5;
 /** `auto` leaves layers with shorter rows dense: the loop over a row must be worth its start. */
 export const SPARSE_MIN_COLS = 64;
 
-function automatic(values: Float32Array, cols: number): WeightSpec {
+/** What `auto` stores weights of rows of `cols` as. */
+export function automatic(values: Float32Array, cols: number): WeightSpec {
   if (cols < SPARSE_MIN_COLS) return { format: 'dense' };
   const most = SPARSE_DENSITY * values.length;
   let nnz = 0;
@@ -54,9 +55,12 @@ function automatic(values: Float32Array, cols: number): WeightSpec {
   return { format: nnz <= most ? 'csr' : 'dense' };
 }
 
-function pack(layer: LayerNode, spec: WeightSpec): Weights {
-  const { rows, cols } = layer.weights;
-  const values = denseValues(layer);
+/** Packs the weights [rows, cols]. */
+export function packValues(
+  values: Float32Array,
+  { rows, cols }: { rows: number; cols: number },
+  spec: WeightSpec,
+): Weights {
   switch (spec.format) {
     case 'dense':
       return dense.pack(values, { rows, cols });
@@ -108,7 +112,7 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
     });
   }
   try {
-    const weights = packed.get(node.weights) ?? pack(node, chosen());
+    const weights = packed.get(node.weights) ?? packValues(denseValues(node), node.weights, chosen());
     packed.set(node.weights, weights);
     if (node.op !== 'conv2d' || named?.format !== 'xnor') return { ...node, weights };
     return { ...node, weights, binaryPadding: named.binaryPadding ?? 'zero' };

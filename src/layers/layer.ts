@@ -4,7 +4,7 @@ import { describe, elementCount, isLost, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
 import type { Form } from '../formats/forms.js';
 import type { Effort } from '../plan/choices.js';
-import { inputSize, type MatmulProblem, type Problem } from '../plan/problem.js';
+import { inputSize, type MatmulProblem, type Problem, type WeightFacts } from '../plan/problem.js';
 import { type Selection, select } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { Candidate, VariantBase } from '../plan/variant.js';
@@ -65,6 +65,8 @@ interface Plan {
   variant: string;
   packed: string;
   kernel: Promise<Kernel>;
+  /** The same, once it is there. */
+  ready?: Kernel;
   /** Runs that hold it now. */
   users: number;
   /** Rows were timed for it, or are about to be. */
@@ -99,6 +101,11 @@ export class Layer<D extends DType = 'float32'> {
     this.#kind = parts.kind;
     this.#dtypes = parts.dtypes;
     this.weights = parts.weights;
+  }
+
+  /** About the weights as they were given. */
+  get facts(): WeightFacts {
+    return this.#parts.forms[0].facts;
   }
 
   /** Bytes of packed weights on devices: one copy for each layout in use. */
@@ -143,6 +150,32 @@ export class Layer<D extends DType = 'float32'> {
     elementCount(shape, `${this.#kind.place}: shape`);
     const problem = this.#kind.problemOf(shape, this.#requireDtype(dtype));
     await this.#withPlan(problem, async ({ kernel }) => void (await kernel));
+  }
+
+  /**
+   * Multiplies before it returns, for callers that can't wait: on WASM the work is done then, on WebGPU it is encoded.
+   * Sizes that were not prepared are prepared first. Nothing is timed afterwards.
+   * @param x on the device that the layer runs on
+   * @param shape of x, as `run` takes it
+   * @param output of the result's shape and dtype, on the same device
+   * @param pass WebGPU: where commands go; the caller ends and submits it before anything is freed
+   * @returns false where it can't be done now, as other work on the device waits for a thread, or is still being prepared:
+   * then nothing was done
+   */
+  runNow(x: Tensor<DType>, shape: Shape, output: Tensor<D>, pass?: GPUComputePassEncoder): boolean {
+    this.#requireAlive();
+    const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
+    this.#requireOutput(problem, output);
+    const plan = this.#planFor(problem, { only: x.backend }, true);
+    if (!plan?.ready || plan.backend !== x.backend || x.backend !== output.backend) return false;
+    const done = plan.backend.runNow?.(plan.ready, [x.buffer], output.buffer, pass) ?? false;
+    this.#evict();
+    return done;
+  }
+
+  /** The shape of what an input of this shape gives. */
+  outputShape(shape: Shape, dtype: DType = 'float32'): Shape {
+    return this.#kind.outputShape(this.#kind.problemOf(shape, this.#requireDtype(dtype)));
   }
 
   /** Works with the plan for a problem, with another one where its device is lost. */
@@ -396,13 +429,19 @@ export class Layer<D extends DType = 'float32'> {
     return shape;
   }
 
-  #planFor(problem: MatmulProblem, where: Where): Plan {
+  #planFor(problem: MatmulProblem, where: Where): Plan;
+  /** @param now undefined where it can't be made without waiting */
+  #planFor(problem: MatmulProblem, where: Where, now: true): Plan | undefined;
+  #planFor(problem: MatmulProblem, wanted: Where, now = false): Plan | undefined {
     this.#last = problem;
+    // With one device there is nothing to tell apart.
+    const where = this.#parts.backends.length > 1 ? wanted : {};
     const places = [where.only, where.from].map((backend) => (backend ? this.#parts.backends.indexOf(backend) : -1));
     const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, places]);
     let plan = this.#plans.get(key);
     if (plan) this.#plans.delete(key);
-    else plan = this.#makePlan(problem, where);
+    else plan = now ? this.#makePlanNow(problem, where) : this.#makePlan(problem, where);
+    if (!plan) return undefined;
     this.#plans.set(key, plan);
     return plan;
   }
@@ -418,9 +457,26 @@ export class Layer<D extends DType = 'float32'> {
       return backend.prepare(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
     };
     const kernel = make();
-    kernel.catch(() => {});
     const packed = operandsKey(backend, variant, asked);
-    return { problem, backend, where, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    const plan: Plan = { problem, backend, where, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    kernel.then(
+      (ready) => {
+        plan.ready = ready;
+      },
+      () => {},
+    );
+    return plan;
+  }
+
+  #makePlanNow(problem: MatmulProblem, where: Where): Plan | undefined {
+    const backends = this.#living(where.only);
+    const { variant, device, problem: asked } = this.#select(problem, backends, where.from);
+    const backend = backends.find((b) => b.device === device)!;
+    const ready = backend.prepareNow?.(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
+    if (!ready) return undefined;
+    const packed = operandsKey(backend, variant, asked);
+    const kernel = Promise.resolve(ready);
+    return { problem, backend, where, variant: variant.name, packed, kernel, ready, users: 0, tuned: true };
   }
 
   #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {
