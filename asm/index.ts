@@ -10,6 +10,7 @@ export * from './csr-int8/csr-int8';
 export { codes_depthwise, codebook_depthwise } from './shared/depthwise';
 export { int8_quantize, int8_ranges } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
+export { int8_depthwise } from './int8/depthwise';
 export { int8_gemm_pairs } from './shared/bytes/pairs';
 export { widen_image } from './shared/image';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';

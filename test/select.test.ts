@@ -181,7 +181,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
-      'int8_depthwise_4x8',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -337,7 +337,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_depthwise_4x8',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -493,7 +493,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_depthwise_4x8',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',

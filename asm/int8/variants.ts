@@ -1,7 +1,7 @@
 import type { Int8Weights } from '../../src/formats/int8.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { packPairs, pairsRow } from '../shared/pair-variants.js';
-import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
+import { depthwisePairsRow, packPairs, packTapPairs, pairsRow } from '../shared/pair-variants.js';
+import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
 
 const of = (list: ArrayLike<number>, r: number) => list[list.length === 1 ? 0 : r];
 
@@ -49,14 +49,13 @@ const pairsInt8: WasmLayout<Int8Weights> = {
   },
 };
 
-/** int8 [taps][channels]. */
-const taps: WasmLayout<Int8Weights> = {
-  name: 'taps_n8_i8',
+/** int8 [channels / 8][pairs of taps][8][2]. */
+const tapPairs: WasmLayout<Int8Weights> = {
+  name: 'taps_n8k2_i8',
   panel: 1,
   pack({ codes, scale, zeroPoint, cols }, p) {
-    return packTaps(
+    return packTapPairs(
       p,
-      8,
       (r, k) => codes[r * cols + k],
       (r) => of(scale, r),
       (r) => (zeroPoint ? of(zeroPoint, r) : 0),
@@ -67,5 +66,5 @@ const taps: WasmLayout<Int8Weights> = {
 export const int8 = [
   ...byteRows({ format: 'int8', name: 'int8', layout: panelsInt8, largest: 128, pairsGemm: false }),
   pairsRow({ format: 'int8', name: 'int8', layout: pairsInt8 }),
-  depthwiseRow({ format: 'int8', name: 'int8', export: 'codes_depthwise', layout: taps, bits: 8 }),
+  depthwisePairsRow({ format: 'int8', name: 'int8', layout: tapPairs }),
 ];

@@ -17,6 +17,7 @@ import {
   BYTE_OUTPUTS,
   FEWEST_PANELS,
   forEachPanelRow,
+  isDepthwise,
   outputs,
   panelCount,
   QUANTIZE,
@@ -166,4 +167,86 @@ export function packPairs(
     }
   });
   return { panels, scales, zeros };
+}
+
+/** Lines of output a tile. */
+const DEPTHWISE_OUTPUTS = 256;
+/** Multiply-adds that cost as much as making eight channels' pairs of taps, and finishing an output. */
+const INTERLEAVE = 4;
+
+/** True for windows that asm/int8/depthwise.ts has a loop of its own for. */
+const isSmall = ({ window: w }: MatmulProblem): boolean =>
+  w.kernelHeight === 3 && w.kernelWidth === 3 && w.dilationHeight * w.dilationWidth === 1 && w.strideWidth <= 2;
+
+const NOTHING = -1;
+
+/** The taps of each pair, in the order of asm/int8/depthwise.ts. */
+function tapPairsOf(p: MatmulProblem): number[] {
+  if (!isSmall(p)) return Array.from({ length: roundUp(p.K, 2) }, (_, k) => (k < p.K ? k : NOTHING));
+  const right = p.window.strideWidth === 2 ? [8, NOTHING] : [NOTHING, 8];
+  return [0, 3, 1, 4, 2, 5, 6, 7, ...right];
+}
+
+/** The row of a format of 8-bit weights for asm/int8/depthwise.ts. */
+export function depthwisePairsRow({ format, name, layout }: {
+  format: FormatName;
+  name: string;
+  layout: WasmLayout<never>;
+}) {
+  const pixel = (p: MatmulProblem) => roundUp(p.channels, 8);
+  const lines = ({ window: w }: MatmulProblem) => Math.ceil(DEPTHWISE_OUTPUTS / w.outWidth);
+  return row<MatmulProblem>({
+    name: `${name}_depthwise_1x8_k2`,
+    ops: ['conv2d'],
+    format,
+    layout,
+    inputs: BYTE_INPUTS,
+    outputs: BYTE_OUTPUTS,
+    supports: (p) => isDepthwise(p) || 'for depthwise convolutions with one output a channel',
+    stages: [
+      ...imageStages(pixel),
+      { export: 'int8_depthwise', tiles: (p) => Math.ceil((p.window.batch * p.window.outHeight) / lines(p)) },
+    ],
+    clamp: (p) => p.clamp,
+    params: (p, device) =>
+      matmulParams(p, {
+        panel: pixel(p),
+        rowBlock: lines(p),
+        sampleParts: samplePartsOf(p, device),
+        steps: tapPairsOf(p).length / 2,
+        chunk: pixel(p),
+        weightZeros: p.weights.symmetric === false ? 1 : 0,
+      }),
+    scratchBytes: (p) => 256 + tapPairsOf(p).length * (4 + pixel(p) * 2),
+    // Windows that move two columns read one pixel behind the last line.
+    sharedBytes: (p, device) => imageBytes(p, device, pixel(p)) + pixel(p) * 2,
+    cost(p, device) {
+      const work = p.M * pixel(p) * (p.K + INTERLEAVE + FINISH);
+      const image = inputSize(p) * (WIDEN + (p.input.dtype === 'float32' ? QUANTIZE : 0));
+      return predictMs(device, work + image, 1, p.M * p.groups * 2);
+    },
+  });
+}
+
+/** Weights as asm/int8/depthwise.ts reads them. */
+export function packTapPairs(
+  p: MatmulProblem,
+  codeOf: (r: number, k: number) => number,
+  scaleOf: (r: number) => number,
+  zeroOf: (r: number) => number,
+): PackedOperands {
+  const order = tapPairsOf(p);
+  const padded = roundUp(p.groups, 8);
+  const codes = new Int8Array(padded * order.length);
+  const scales = new Float32Array(padded);
+  const zeros = new Int32Array(padded);
+  for (let r = 0; r < p.groups; r++) {
+    scales[r] = scaleOf(r);
+    zeros[r] = zeroOf(r);
+    const base = (r >> 3) * order.length * 8 + (r & 7) * 2;
+    for (const [i, tap] of order.entries()) {
+      codes[base + (i >> 1) * 16 + (i & 1)] = tap === NOTHING ? zeroOf(r) : codeOf(r, tap);
+    }
+  }
+  return { codes, scales, zeros };
 }

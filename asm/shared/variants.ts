@@ -268,6 +268,8 @@ export interface DepthwiseFormat {
   bits?: number;
 }
 
+export const isDepthwise = (p: MatmulProblem): boolean => p.op === 'conv2d' && p.N === 1 && p.groups === p.channels;
+
 /** One output a channel: sums of integers stay below 2^24 up to this many taps. */
 const MOST_TAPS = 256;
 
@@ -291,8 +293,7 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
     layout,
     ...(scaled && { inputs: BYTE_INPUTS, outputs: BYTE_OUTPUTS }),
     supports(p) {
-      if (p.op !== 'conv2d' || p.N !== 1 || p.groups !== p.channels)
-        return 'for depthwise convolutions with one output a channel';
+      if (!isDepthwise(p)) return 'for depthwise convolutions with one output a channel';
       if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
       return supports?.(p) ?? true;
     },

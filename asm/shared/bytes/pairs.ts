@@ -1,9 +1,8 @@
 import { sampleAt } from '../../int8/quantize';
 import { imageAt, imageHeight, imageWidth } from '../image';
-import { storeRow } from '../gemm_f32';
 import { MatmulJob, OutputKind } from '../job';
-import { MAGIC, outputBytes, storeBytes } from '../outputs';
-import { clamp, madd } from '../simd';
+import { outputBytes } from '../outputs';
+import { bytes16, codes8, Ending, finish, setEnding, start } from './ending';
 
 // The product of 8-bit codes by 16-bit pairs, i32x4.dot_i16x8_s, for modules without a byte dot. A is read where
 // `widen_image` put it: the taps of a window are `groupSteps` runs of memory, `steps` pairs each, at the same
@@ -15,7 +14,7 @@ const NR: u32 = 8;
 
 /** What the tiles of a panel share. */
 @unmanaged
-class Panel {
+class Panel extends Ending {
   /** Distances of the runs from a window's first pixel, and what lies behind them. */
   runs: usize;
   runsEnd: usize;
@@ -23,40 +22,6 @@ class Panel {
   runBytes: usize;
   /** i16 [groupSteps][steps][8][2], zero points removed. */
   weights: usize;
-  /** Of its eight channels. */
-  scales: usize;
-  bias: usize;
-  /** Of outputs, between rows. */
-  rowBytes: usize;
-  cols: u32;
-  signed: u32;
-  low: f32;
-  high: f32;
-  /** Of codes: what turns the bits of a rounded f32 into its code. */
-  back: i32;
-  least: i32;
-  most: i32;
-}
-
-/** Codes of eight sums, as i16. */
-// @ts-ignore: decorator
-@inline
-function codes8(s0: v128, s1: v128, m0: v128, m1: v128, low: v128, high: v128, magic: v128, back: v128): v128 {
-  const f0 = f32x4.add(clamp(f32x4.mul(f32x4.convert_i32x4_s(s0), m0), low, high), magic);
-  const f1 = f32x4.add(clamp(f32x4.mul(f32x4.convert_i32x4_s(s1), m1), low, high), magic);
-  return i16x8.narrow_i32x4_s(i32x4.add(f0, back), i32x4.add(f1, back));
-}
-
-// @ts-ignore: decorator
-@inline
-function scaled(sum: v128, scaleW: v128, scaleA: v128, bias: v128, low: v128, high: v128): v128 {
-  return clamp(madd(f32x4.mul(f32x4.convert_i32x4_s(sum), scaleW), scaleA, bias), low, high);
-}
-
-// @ts-ignore: decorator
-@inline
-function bounded(sum: v128, low: v128, high: v128): v128 {
-  return i32x4.min_s(i32x4.max_s(sum, low), high);
 }
 
 /**
@@ -67,12 +32,8 @@ function bounded(sum: v128, low: v128, high: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function tile(panel: Panel, windows: usize, scaleA: usize, to: usize, rows: u32, kind: u32): void {
-  let c00 = i32x4.splat(0), c01 = c00;
-  if (kind != OutputKind.F32) {
-    c00 = v128.load(panel.bias, 0);
-    c01 = v128.load(panel.bias, 16);
-  }
-  let c10 = c00, c11 = c01, c20 = c00, c21 = c01, c30 = c00, c31 = c01;
+  const bias0 = start(panel, 0, kind), bias1 = start(panel, 1, kind);
+  let c00 = bias0, c01 = bias1, c10 = bias0, c11 = bias1, c20 = bias0, c21 = bias1, c30 = bias0, c31 = bias1;
   let b = panel.weights, run = panel.runs;
   const runsEnd = panel.runsEnd, runBytes = panel.runBytes;
   do {
@@ -102,50 +63,10 @@ function tile(panel: Panel, windows: usize, scaleA: usize, to: usize, rows: u32,
     } while (a0 < end);
     run += sizeof<usize>();
   } while (run < runsEnd);
-  const rowBytes = panel.rowBytes, cols = panel.cols;
-  if (kind == OutputKind.F32) {
-    const s0 = v128.load(panel.scales, 0), s1 = v128.load(panel.scales, 16);
-    const bias0 = v128.load(panel.bias, 0), bias1 = v128.load(panel.bias, 16);
-    const low = f32x4.splat(panel.low), high = f32x4.splat(panel.high);
-    let a = v128.load32_splat(scaleA, 0);
-    storeRow(to, scaled(c00, s0, a, bias0, low, high), scaled(c01, s1, a, bias1, low, high), cols);
-    if (rows <= 1) return;
-    to += rowBytes;
-    a = v128.load32_splat(scaleA, 4);
-    storeRow(to, scaled(c10, s0, a, bias0, low, high), scaled(c11, s1, a, bias1, low, high), cols);
-    if (rows <= 2) return;
-    to += rowBytes;
-    a = v128.load32_splat(scaleA, 8);
-    storeRow(to, scaled(c20, s0, a, bias0, low, high), scaled(c21, s1, a, bias1, low, high), cols);
-    if (rows <= 3) return;
-    to += rowBytes;
-    a = v128.load32_splat(scaleA, 12);
-    storeRow(to, scaled(c30, s0, a, bias0, low, high), scaled(c31, s1, a, bias1, low, high), cols);
-    return;
-  }
-  if (kind == OutputKind.INT32) {
-    const low = i32x4.splat(panel.least), high = i32x4.splat(panel.most);
-    storeRow(to, bounded(c00, low, high), bounded(c01, low, high), cols);
-    if (rows <= 1) return;
-    to += rowBytes;
-    storeRow(to, bounded(c10, low, high), bounded(c11, low, high), cols);
-    if (rows <= 2) return;
-    to += rowBytes;
-    storeRow(to, bounded(c20, low, high), bounded(c21, low, high), cols);
-    if (rows <= 3) return;
-    to += rowBytes;
-    storeRow(to, bounded(c30, low, high), bounded(c31, low, high), cols);
-    return;
-  }
-  const m0 = v128.load(panel.scales, 0), m1 = v128.load(panel.scales, 16);
-  const low = f32x4.splat(panel.low), high = f32x4.splat(panel.high);
-  const magic = f32x4.splat(MAGIC), back = i32x4.splat(panel.back);
-  const w0 = codes8(c00, c01, m0, m1, low, high, magic, back), w1 = codes8(c10, c11, m0, m1, low, high, magic, back);
-  const w2 = codes8(c20, c21, m0, m1, low, high, magic, back), w3 = codes8(c30, c31, m0, m1, low, high, magic, back);
-  const signed = panel.signed;
-  const upper = signed ? i8x16.narrow_i16x8_s(w0, w1) : i8x16.narrow_i16x8_u(w0, w1);
-  const lower = signed ? i8x16.narrow_i16x8_s(w2, w3) : i8x16.narrow_i16x8_u(w2, w3);
-  if (cols >= NR && rows >= MR) {
+  const rowBytes = panel.rowBytes;
+  if (kind == OutputKind.INT8 && rows >= MR && panel.cols >= NR) {
+    const upper = bytes16(codes8(c00, c01, panel), codes8(c10, c11, panel), panel);
+    const lower = bytes16(codes8(c20, c21, panel), codes8(c30, c31, panel), panel);
     v128.store64_lane(to, upper, 0);
     v128.store64_lane(to + rowBytes, upper, 1);
     to += 2 * rowBytes;
@@ -153,16 +74,16 @@ function tile(panel: Panel, windows: usize, scaleA: usize, to: usize, rows: u32,
     v128.store64_lane(to + rowBytes, lower, 1);
     return;
   }
-  storeBytes(to, upper, cols);
+  finish(c00, c01, panel, scaleA, to, kind);
   if (rows <= 1) return;
   to += rowBytes;
-  storeBytes(to, i64x2.shuffle(upper, upper, 1, 1), cols);
+  finish(c10, c11, panel, scaleA + 4, to, kind);
   if (rows <= 2) return;
   to += rowBytes;
-  storeBytes(to, lower, cols);
+  finish(c20, c21, panel, scaleA + 8, to, kind);
   if (rows <= 3) return;
   to += rowBytes;
-  storeBytes(to, i64x2.shuffle(lower, lower, 1, 1), cols);
+  finish(c30, c31, panel, scaleA + 12, to, kind);
 }
 
 // Functions of their own, called through the table: see asm/shared/depthwise.ts.
@@ -181,7 +102,7 @@ function tileCodes(panel: Panel, windows: usize, scaleA: usize, to: usize, rows:
 }
 
 /** Pairs of eight channels, int8 [steps][8][2], as i16 with zero points i32 [8] removed, if there are any. */
-function widenPairs(from: usize, steps: u32, zeroW: usize, to: usize): void {
+export function widenPairs(from: usize, steps: u32, zeroW: usize, to: usize): void {
   let z0 = i16x8.splat(0), z1 = z0;
   if (zeroW) {
     const z = i16x8.narrow_i32x4_s(v128.load(zeroW, 0), v128.load(zeroW, 16));
@@ -245,21 +166,8 @@ export function int8_gemm_pairs(job: MatmulJob, begin: u32, end: u32, scratch: u
   const scales = windows + <usize>rowBlock * 4;
   panel.weights = (scales + <usize>rowBlock * 4 + 63) & ~63;
   panel.rowBytes = rowBytes;
-  panel.signed = u32(kind == OutputKind.INT8);
-  panel.low = job.low;
-  panel.high = job.high;
-  panel.least = job.outputLow;
-  panel.most = job.outputHigh;
-  let kernel: Tile = tileF32;
-  if (kind == OutputKind.INT32) kernel = tileSums;
-  else if (kind != OutputKind.F32) {
-    kernel = tileCodes;
-    // The bounds are integers, so that a clamp before rounding is one after it, and leaves what MAGIC can round.
-    const zero = job.outputZeroPoint;
-    panel.low = <f32>(job.outputLow - zero);
-    panel.high = <f32>(job.outputHigh - zero);
-    panel.back = zero - reinterpret<i32>(MAGIC);
-  }
+  setEnding(job, panel);
+  const kernel: Tile = kind == OutputKind.F32 ? tileF32 : kind == OutputKind.INT32 ? tileSums : tileCodes;
   // A run is a line of taps where these are neighbours, else one tap.
   const taps = runs / job.kernelHeight;
   for (let i: u32 = 0; i < runs; i++) {
