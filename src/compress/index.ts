@@ -8,4 +8,8 @@ export {
   compress,
   type LayerReport,
 } from './compress.js';
+export type { Importance } from './pruning/importance.js';
+export type { PrunePattern } from './pruning/pattern.js';
+export { type PruneOptions, prune } from './pruning/prune.js';
+export { type ObsOptions, obd, obs, type SecondOrderOptions } from './pruning/second-order.js';
 export type { Calibration, Job, LayerChoice, Note, Step } from './step.js';
