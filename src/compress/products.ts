@@ -85,6 +85,7 @@ async function add(moments: Moments, x: Float32Array, runtime: () => Promise<Run
   const rows = x.length / cols;
   for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) moments.mean[c] += x[r * cols + c];
   moments.rows += rows;
+  if (moments.gram.length === 0) return;
   if (cols <= FEW_COLUMNS) {
     for (let r = 0; r < rows; r++) {
       for (let i = 0; i < cols; i++) {
@@ -117,11 +118,15 @@ export async function multiply(runtime: Runtime, a: Float32Array, b: Float32Arra
   }
 }
 
-/** Moments of units, one a group of channels; those that several layers share are of all of them. */
+/**
+ * Moments of units, one a group of channels; those that several layers share are of all of them.
+ * @param options `gram`: false for means only
+ */
 export async function momentsOf(
   job: Observer,
   units: readonly Unit[],
   visit: (unit: Unit, moments: Moments[]) => void | Promise<void>,
+  { gram = true } = {},
 ): Promise<void> {
   const batches = requireCalibration(job, 'compress').batches.length;
   const found = new Map<Unit, Moments[]>();
@@ -133,7 +138,7 @@ export async function momentsOf(
       for (const layer of unit.layers) {
         if (layer.inputs[0] !== id) continue;
         const groups = groupsOf(layer);
-        const all = found.get(unit) ?? Array.from({ length: groups }, () => empty(cols));
+        const all = found.get(unit) ?? Array.from({ length: groups }, () => empty(cols, gram));
         found.set(unit, all);
         const wanted = Math.ceil(Math.max(LEAST_ROWS, ROWS_A_COLUMN * cols) / (batches * unit.layers.length));
         for (let g = 0; g < groups; g++) await add(all[g], productRows(layer, observation, g, wanted), job.runtime);
@@ -149,8 +154,8 @@ export async function momentsOf(
   });
 }
 
-const empty = (cols: number): Moments => ({
-  gram: new Float64Array(cols * cols),
+const empty = (cols: number, gram: boolean): Moments => ({
+  gram: new Float64Array(gram ? cols * cols : 0),
   mean: new Float64Array(cols),
   rows: 0,
 });
