@@ -23,7 +23,7 @@ export interface Moments {
 
 /** Rows that are looked at, at least: more for weights of more columns. */
 const LEAST_ROWS = 4096;
-const ROWS_A_COLUMN = 6;
+const ROWS_A_COLUMN = 4;
 /** Rows whose products are summed in f32. */
 const CHUNK = 2048;
 /** Up to this many columns a loop is as fast as a layer. */

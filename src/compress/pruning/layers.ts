@@ -1,5 +1,6 @@
 import { describe, requireInteger, ThinferError } from '../../errors.js';
 import { type Graph, isClamped, isLayer, type LayerNode, NO_CLAMP, type Node, type ValueId } from '../../graph/ir.js';
+import { optimize } from '../../graph/passes/index.js';
 import { Rewriter } from '../../graph/passes/rewrite.js';
 import { answersOf } from '../compare.js';
 import { unitsOf } from '../layers.js';
@@ -112,5 +113,5 @@ function withoutLayer(graph: Graph, layer: LayerNode): Graph {
     else if (isClamped(clamp)) rewriter.emit({ op: 'clamp', name: `${name}.clamp`, inputs: [value], output, clamp });
     else rewriter.replace(output, value);
   }
-  return rewriter.finish();
+  return optimize(rewriter.finish());
 }
