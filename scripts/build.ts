@@ -31,6 +31,7 @@ const doors = [
   { in: 'src/index.ts', out: 'index' },
   { in: 'src/onnx/index.ts', out: 'onnx' },
   { in: 'src/advise/index.ts', out: 'advise' },
+  { in: 'src/compress/index.ts', out: 'compress' },
   { in: 'src/report/index.ts', out: 'report' },
   { in: 'src/tflite/index.ts', out: 'tflite' },
   { in: 'src/safetensors/index.ts', out: 'safetensors' },

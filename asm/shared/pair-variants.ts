@@ -1,8 +1,7 @@
 import type { FormatName } from '../../src/formats/format.js';
-import type { MatmulProblem } from '../../src/plan/problem.js';
+import { inputSize, type MatmulProblem } from '../../src/plan/problem.js';
 import type { Device, PackedOperands } from '../../src/plan/variant.js';
 import {
-  inputSize,
   matmulParams,
   partsOf,
   predictMs,
