@@ -13,6 +13,7 @@ import {
   type Weights,
   xnor,
 } from '../formats/index.js';
+import { isF16 } from '../half.js';
 import { requireDtypes } from '../layers/dtypes.js';
 import { denseValues, type Graph, isClamped, isDense, isLayer, type LayerNode, type Node } from './ir.js';
 import { layerOptions } from './steps.js';
@@ -52,6 +53,12 @@ function automatic(values: Float32Array, cols: number): WeightSpec {
   let nnz = 0;
   for (let i = 0; i < values.length && nnz <= most; i++) if (values[i] !== 0) nnz++;
   return { format: nnz <= most ? 'csr' : 'dense' };
+}
+
+/** The format that the model has the weights in, where passes have not changed them so that they no longer fit. */
+function storedForm(layer: LayerNode): WeightSpec | undefined {
+  if (layer.stored === 'csr') return { format: 'csr' };
+  return layer.stored === 'f16' && denseValues(layer).every(isF16) ? { format: 'f16' } : undefined;
 }
 
 function pack(layer: LayerNode, spec: WeightSpec): Weights {
@@ -96,7 +103,7 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
   if (!isDense(node)) return checkPacked(node, spec);
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
-  const chosen = () => named ?? automatic(denseValues(node), node.weights.cols);
+  const chosen = () => named ?? storedForm(node) ?? automatic(denseValues(node), node.weights.cols);
   const wrong = node.bias?.findIndex((x) => !Number.isFinite(x)) ?? -1;
   if (wrong >= 0) {
     const place = `layer "${node.name}": bias[${wrong}]`;
