@@ -4,12 +4,12 @@ import { hashCodes } from '../../formats/hashed.js';
 import { type FormatName, validate, type Weights } from '../../formats/index.js';
 import { indexType } from '../../formats/pattern.js';
 import { type Clamp, NO_CLAMP, type ValueId } from '../../graph/ir.js';
-import type { MatmulOutput, Quantization } from '../../plan/problem.js';
+import type { CodeBinaryOperator, MatmulOutput, Quantization } from '../../plan/problem.js';
 import { FORMAT_SPECS, PART_ARRAYS, type PartArray, type PartSpec, partType } from '../domain.js';
 import { decodeColumns, decodeHuffman, type Fail, symbolBytes } from '../huffman.js';
 import type { NodeContext, Operator, Part } from './context.js';
 import { convolve, WINDOW_ATTRIBUTES } from './layers.js';
-import { requireScale } from './quantize.js';
+import { requireScale, toCodes } from './quantize.js';
 
 // The domain `thinfer`: weights in our formats, as they are. docs/onnx-domain.md says what each operator means.
 
@@ -83,7 +83,7 @@ function weightsOf(c: NodeContext): Weights {
 }
 
 /** What codes mean, by the attributes that begin with `what`; undefined where there are none. */
-function codesOf(c: NodeContext, what: 'x' | 'y'): Quantization | undefined {
+function codesOf(c: NodeContext, what: 'a' | 'b' | 'x' | 'y'): Quantization | undefined {
   const { attributes } = c;
   if (!attributes.has(`${what}_type`)) return undefined;
   const dtype = attributes.string(`${what}_type`, '');
@@ -152,6 +152,20 @@ function readConv(c: NodeContext): ValueId {
   return convolve(c, [rows, channels, ...kernel], weights, extras);
 }
 
+/** Sums and products of codes as TensorFlow Lite rounds them. */
+function fixed(op: CodeBinaryOperator): Operator {
+  const given = (c: NodeContext, what: 'a' | 'b' | 'y') => codesOf(c, what) ?? c.bad(`${what}_type`, 'one', 'none');
+  return {
+    attributes: [...['a', 'b', 'y'].flatMap(codeAttributes), 'min', 'max'],
+    inputs: [2, 2],
+    read(c) {
+      const [a, b, quantization] = [given(c, 'a'), given(c, 'b'), given(c, 'y')];
+      const inputs = [toCodes(c, c.value(0), a.dtype), toCodes(c, c.value(1), b.dtype)];
+      return c.emit({ op, inputs, a, b, quantization, clamp: clampOf(c) });
+    },
+  };
+}
+
 const failing =
   (c: NodeContext): Fail =>
   (place, expected, got) =>
@@ -180,10 +194,8 @@ function readColumns(c: NodeContext): Part {
   return { kind: 'part', data: decodeColumns(gaps, indptr, cols, indexType(cols), failing(c)) };
 }
 
-const WEIGHTS = [
-  ...['format', ...SIZES, 'min', 'max'],
-  ...['x', 'y'].flatMap((what) => ['type', 'scale', 'zero_point'].map((name) => `${what}_${name}`)),
-];
+const codeAttributes = (what: string) => ['type', 'scale', 'zero_point'].map((name) => `${what}_${name}`);
+const WEIGHTS = [...['format', ...SIZES, 'min', 'max'], ...['x', 'y'].flatMap(codeAttributes)];
 const LAYER = { inputs: [3, 8], optional: [1] } as const;
 
 export const own: Readonly<Record<string, Operator>> = {
@@ -193,6 +205,9 @@ export const own: Readonly<Record<string, Operator>> = {
     ...LAYER,
     read: readConv,
   },
+  'thinfer.FixedAdd': fixed('fixedAdd'),
+  'thinfer.FixedMul': fixed('fixedMul'),
+  'thinfer.FixedSub': fixed('fixedSub'),
   'thinfer.HuffmanDecode': { attributes: ['size', 'symbol_bits'], inputs: [2, 2], read: readHuffman },
   'thinfer.Linear': { attributes: WEIGHTS, ...LAYER, read: readLinear },
 };

@@ -22,6 +22,8 @@ export interface Stage {
 /** A graph while it is written. */
 export class Context {
   readonly values: Values;
+  readonly huffman: boolean;
+  readonly portable: boolean;
   /** Nodes by what they write. */
   readonly producers: ReadonlyMap<ValueId, Node>;
   /** How often a value is read, by nodes and as an output. */
@@ -37,9 +39,11 @@ export class Context {
   constructor(
     readonly graph: Graph,
     readonly file: OnnxFile,
-    /** Whether codes are stored Huffman-coded. */
-    readonly huffman: boolean,
+    /** Whether codes are stored Huffman-coded, and whether what only rounds differently has standard forms. */
+    { huffman = false, portable = false }: { huffman?: boolean; portable?: boolean },
   ) {
+    this.huffman = huffman;
+    this.portable = portable;
     this.values = new Values(graph, file);
     this.producers = new Map(graph.nodes.map((node) => [node.output, node]));
     const read = [...graph.nodes.flatMap(({ inputs }) => inputs), ...graph.outputs.map(({ value }) => value)];
@@ -54,11 +58,6 @@ export class Context {
   /** Whether only one node reads what a node makes, as it makes it: then that may be written as part of it. */
   isPart(node: Node): boolean {
     return this.uses(node.output) === 1 && !('clamp' in node && isClamped(node.clamp));
-  }
-
-  /** Whether the value is in the file, in some form. */
-  isThere(id: ValueId): boolean {
-    return this.values.isWritten(id) || this.flattened.has(id);
   }
 
   /** Writes a value by one operator after the other, the first of them on `inputs`; the last gives the value. */

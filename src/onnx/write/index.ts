@@ -1,5 +1,5 @@
 import { ThinferError } from '../../errors.js';
-import { type Graph, isBinary, type Node } from '../../graph/ir.js';
+import { type Graph, isBinary, type Node, type ValueId } from '../../graph/ir.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
 import { Context, Refused } from './context.js';
 import { type External, NeedsOpset, OnnxFile } from './file.js';
@@ -13,6 +13,11 @@ export interface WriteOptions {
    * They are packed again when the file is read. Default false.
    */
   huffman?: boolean;
+  /**
+   * Write sums and products of codes that are rounded as TensorFlow Lite does it in ONNX's operators, which other
+   * runtimes have: codes may then differ by one. Default false: in our own domain, where they do not.
+   */
+  portable?: boolean;
 }
 
 export interface ExternalOptions extends WriteOptions {
@@ -68,8 +73,8 @@ function fileOf(graph: Graph, options: WriteOptions): OnnxFile {
   }
 }
 
-function attempt(graph: Graph, file: OnnxFile, { huffman = false }: WriteOptions): OnnxFile {
-  const c = new Context(graph, file, huffman);
+function attempt(graph: Graph, file: OnnxFile, options: WriteOptions): OnnxFile {
+  const c = new Context(graph, file, options);
   const { INT64 } = TensorProto_DataType;
   // Outputs keep their names whatever else is called so.
   const inputs = graph.inputs.map(({ name, value }) => ({ name: file.unique(name), value }));
@@ -84,13 +89,17 @@ function attempt(graph: Graph, file: OnnxFile, { huffman = false }: WriteOptions
   const reserved = new Map(graph.outputs.map(({ name }) => [name, file.unique(name)]));
   const parts = partsOf(c, graph);
   const refused: string[] = [];
+  // What reads a value of a node that was refused is not to blame itself.
+  const lost = new Set<ValueId>();
   for (const node of graph.nodes) {
-    if (parts.has(node) || !node.inputs.every((id) => c.isThere(id))) continue;
+    if (node.inputs.some((id) => lost.has(id))) lost.add(node.output);
+    if (parts.has(node) || lost.has(node.output)) continue;
     try {
       writeNode(c, node);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       refused.push(`node "${node.name}" (${node.op}): ${error.message}`);
+      lost.add(node.output);
     }
   }
   if (refused.length > 0) {

@@ -2,6 +2,7 @@ import { hashCodes } from '../../formats/hashed.js';
 import { formatOf, type Weights } from '../../formats/index.js';
 import { ofRow } from '../../formats/scales.js';
 import {
+  type Clamp,
   type Conv2dNode,
   givesFloats,
   isClamped,
@@ -12,6 +13,7 @@ import {
 } from '../../graph/ir.js';
 import { imageAxes, isConcrete } from '../../graph/shapes.js';
 import type { WindowOptions } from '../../layers/geometry.js';
+import type { Quantization } from '../../plan/problem.js';
 import { DOMAIN, FORMAT_SPECS, type PartArray, partType } from '../domain.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
 import { type Context, Refused, type Stage } from './context.js';
@@ -196,6 +198,16 @@ function writeSums(c: Context, node: LayerNode): ValueId {
   return finish(c, node, { inputs, stages: [stage] }, order, []);
 }
 
+/** What codes mean, as attributes of our own operators. */
+export function codes(what: string, { dtype, scale, zeroPoint }: Quantization): Attributes {
+  return { [`${what}_type`]: dtype, [`${what}_scale`]: { float: scale }, [`${what}_zero_point`]: zeroPoint };
+}
+
+export function clampAttributes([min, max]: Clamp): Attributes {
+  const limits = Object.entries({ min, max }).filter(([, x]) => Number.isFinite(x));
+  return Object.fromEntries(limits.map(([name, x]) => [name, { float: x }]));
+}
+
 /**
  * A layer in our own domain: its weights as the format has them.
  * @param whole with what it takes and gives as codes and its clamp, which else are operators of their own
@@ -208,11 +220,6 @@ function domainLayer(c: Context, node: LayerNode, input: string, whole: boolean)
   const fields = weights as unknown as Record<string, PartArray | number>;
   const numbers = Object.entries(spec.attributes ?? {}).map(([name, field]) => [name, fields[field] as number]);
   const seed = seedOf(weights);
-  const codes = (what: string, of: LayerNode['inputCodes']): Attributes =>
-    of
-      ? { [`${what}_type`]: of.dtype, [`${what}_scale`]: { float: of.scale }, [`${what}_zero_point`]: of.zeroPoint }
-      : {};
-  const limits = Object.entries({ min: clamp[0], max: clamp[1] }).filter(([, x]) => Number.isFinite(x));
   const attributes: Attributes = {
     format,
     rows,
@@ -222,9 +229,9 @@ function domainLayer(c: Context, node: LayerNode, input: string, whole: boolean)
     ...(node.op === 'conv2d' && convAttributes(node)),
     ...(node.op === 'conv2d' && node.binaryPadding === 'one' && { binary_padding: 'one' }),
     ...(whole && {
-      ...codes('x', inputCodes),
+      ...(inputCodes && codes('x', inputCodes)),
       ...(result?.quantization ? codes('y', result.quantization) : result ? { y_type: result.dtype } : {}),
-      ...Object.fromEntries(limits.map(([name, x]) => [name, { float: x }])),
+      ...clampAttributes(clamp),
     }),
   };
   if (whole && node.nonlinearity) throw new Refused(`${node.nonlinearity} of integers`);

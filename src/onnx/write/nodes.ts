@@ -15,12 +15,13 @@ import {
   type ValueId,
 } from '../../graph/ir.js';
 import { isConcrete, type Shape } from '../../graph/shapes.js';
-import type { BinaryOperator, Reduction } from '../../plan/problem.js';
+import type { BinaryOperator, CodeBinaryOperator, Reduction } from '../../plan/problem.js';
+import { DOMAIN } from '../domain.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
 import { type Context, Refused, type Stage } from './context.js';
 import { bytesOf } from './file.js';
 import { isTruncation } from './integers.js';
-import { writeLayer, writePool } from './layers.js';
+import { clampAttributes, codes, writeLayer, writePool } from './layers.js';
 import { writeMovement } from './movement.js';
 import type { Order } from './values.js';
 
@@ -53,8 +54,8 @@ export function writeNode(c: Context, node: Node): ValueId {
       if (!integers) {
         return c.values.set(node.output, c.dequantized(node.inputs[0], order, node.scale, node.zeroPoint), order);
       }
-      const codes = c.values.get(node.inputs[0], order);
-      return c.write(node, [codes], [{ opType: 'Cast', attributes: { to: INT64 } }], order, INT64);
+      const input = c.values.get(node.inputs[0], order);
+      return c.write(node, [input], [{ opType: 'Cast', attributes: { to: INT64 } }], order, INT64);
     }
     case 'lookup':
       return writeLookup(c, node);
@@ -201,9 +202,31 @@ export function choiceOf(
   return undefined;
 }
 
+const CODE_BINARY_NAMES: Readonly<Record<CodeBinaryOperator, string>> = {
+  qAdd: 'Add',
+  qMul: 'Mul',
+  fixedAdd: 'Add',
+  fixedSub: 'Sub',
+  fixedMul: 'Mul',
+};
+
+/** Those whose rounding ONNX does not have. */
+const OWN_NAMES: Partial<Record<CodeBinaryOperator, string>> = {
+  fixedAdd: 'FixedAdd',
+  fixedSub: 'FixedSub',
+  fixedMul: 'FixedMul',
+};
+
 function writeCodeBinary(c: Context, node: CodeBinaryNode): ValueId {
   const rank = c.values.shape(node.output).length;
   const order = orderOf(c, node);
+  const own = OWN_NAMES[node.op];
+  if (own && !c.portable) {
+    const inputs = node.inputs.map((id) => operand(c, id, order, rank, c.values.ownType(id)));
+    const limits = clampAttributes(node.clamp);
+    const attributes = { ...codes('a', node.a), ...codes('b', node.b), ...codes('y', node.quantization), ...limits };
+    return c.write(node, inputs, [{ opType: `${DOMAIN}.${own}`, attributes }], order);
+  }
   const inputs = node.inputs.map((id, i) => {
     const { scale, zeroPoint } = i === 0 ? node.a : node.b;
     const own = c.values.shape(id).length;
@@ -211,12 +234,12 @@ function writeCodeBinary(c: Context, node: CodeBinaryNode): ValueId {
       return c.dequantized(id, own === rank ? order : c.values.plain(id), scale, zeroPoint);
     }
     const name = c.file.unique(`${c.values.value(id).name}.real`);
-    const codes = c.values.widened(id, order, c.values.ownType(id));
-    return c.file.node('DequantizeLinear', [codes, ...c.meaning(scale, zeroPoint, id)], name, {}, name);
+    const constant = c.values.widened(id, order, c.values.ownType(id));
+    return c.file.node('DequantizeLinear', [constant, ...c.meaning(scale, zeroPoint, id)], name, {}, name);
   });
   const { scale, zeroPoint, dtype } = node.quantization;
   const stages: Stage[] = [
-    { opType: node.op === 'qAdd' ? 'Add' : 'Mul' },
+    { opType: CODE_BINARY_NAMES[node.op] },
     ...c.clamp(node.clamp),
     { opType: 'QuantizeLinear', more: c.meaning(scale, zeroPoint, dtype) },
   ];
@@ -226,12 +249,12 @@ function writeCodeBinary(c: Context, node: CodeBinaryNode): ValueId {
 /** The row of a table that a code names: negative ones count from its end, as their bytes do. */
 function writeLookup(c: Context, node: LookupNode): ValueId {
   const order = c.prefer(node.inputs);
-  const codes = c.values.get(node.inputs[0], order);
+  const input = c.values.get(node.inputs[0], order);
   const type = c.values.ownType(node.output);
   const Type = node.to === 'uint8' ? Uint8Array : Int8Array;
   const table = c.file.small(type, Type.from(node.table), [256]);
-  const index = c.file.unique(`${codes}.index`);
-  c.file.node('Cast', [codes], index, { to: INT32 }, index);
+  const index = c.file.unique(`${input}.index`);
+  c.file.node('Cast', [input], index, { to: INT32 }, index);
   return c.write(node, [table, index], [{ opType: 'Gather', attributes: { axis: 0 } }], order);
 }
 
