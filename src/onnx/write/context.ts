@@ -1,4 +1,4 @@
-import { type Clamp, type Dim, type Graph, isClamped, type Node, type ValueId } from '../../graph/ir.js';
+import { type Clamp, type Dim, type Graph, isClamped, isLayer, type Node, type ValueId } from '../../graph/ir.js';
 import { factorsOf } from '../../graph/shapes.js';
 import type { UnaryFunction } from '../../plan/problem.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
@@ -75,7 +75,8 @@ export class Context {
       const given = i === 0 ? inputs : (stage.inputs?.(current, before) ?? [current, ...more]);
       const last = i === stages.length - 1;
       const output = this.values.nameFor(node.output, order, last ? '' : `.${opType.split('.').at(-1)}`);
-      this.file.node(opType, given, output, attributes, i === 0 ? node.name : output);
+      const title = i === 0 ? node.name : output;
+      this.file.node(opType, given, output, attributes, title, i === 0 && isLayer(node));
       before = current;
       current = output;
     }

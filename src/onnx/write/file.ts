@@ -76,12 +76,21 @@ export class OnnxFile {
   readonly #outputs: MessageInitShape<typeof ValueInfoProtoSchema>[] = [];
   readonly #names = new Set<string>();
   readonly #domains = new Set<string>();
+  /** Names of nodes, those that are kept for layers among them. */
+  readonly #nodeNames = new Set<string>();
+  readonly #kept: Set<string>;
   /** What was written of an object, by what it was written as. */
   readonly #once = new Map<object, Map<string, string>>();
   /** Names of small constants by their contents. */
   readonly #known = new Map<string, string>();
 
-  constructor(readonly opset: number) {}
+  /** @param kept names of nodes that only layers get, the first of each that wants it */
+  constructor(
+    readonly opset: number,
+    kept: Iterable<string>,
+  ) {
+    this.#kept = new Set(kept);
+  }
 
   /** @throws NeedsOpset where the file is of an older one */
   need(opset: number): void {
@@ -97,15 +106,34 @@ export class OnnxFile {
     return free;
   }
 
-  /** @param opType of another domain: with that before it */
-  node(opType: string, input: readonly string[], output: string, attributes: Attributes = {}, name = ''): string {
+  #nodeName(name: string, isLayer: boolean): string {
+    if (isLayer) this.#kept.delete(name);
+    let free = name;
+    for (let i = 1; this.#nodeNames.has(free) || this.#kept.has(free); i++) free = `${name}#${i}`;
+    this.#nodeNames.add(free);
+    return free;
+  }
+
+  /**
+   * @param opType of another domain: with that before it
+   * @param name no two nodes have one: all but layers may get one like it
+   */
+  node(
+    opType: string,
+    input: readonly string[],
+    output: string,
+    attributes: Attributes = {},
+    name = output,
+    isLayer = false,
+  ): string {
     const parts = opType.split('.');
     const domain = parts.slice(0, -1).join('.');
     if (domain) this.#domains.add(domain);
     const attribute = Object.entries(attributes).flatMap(([key, value]) =>
       value === undefined ? [] : [attributeOf(key, value)],
     );
-    this.#nodes.push({ opType: parts.at(-1), domain, name, input: [...input], output: [output], attribute });
+    const title = this.#nodeName(name, isLayer);
+    this.#nodes.push({ opType: parts.at(-1), domain, name: title, input: [...input], output: [output], attribute });
     return output;
   }
 
@@ -196,10 +224,11 @@ export class OnnxFile {
         indices: part('', TensorProto_DataType.INT64, indices),
       });
     });
+    const read = new Set([...this.#nodes.flatMap(({ input }) => input!), ...this.#outputs.map(({ name }) => name!)]);
     const graph = create(GraphProtoSchema, {
       name: 'thinfer',
       node: this.#nodes,
-      initializer: this.#initializers.map(tensor),
+      initializer: this.#initializers.filter(({ name }) => read.has(name)).map(tensor),
       sparseInitializer: sparse,
       input: this.#inputs,
       output: this.#outputs,

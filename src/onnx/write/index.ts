@@ -1,5 +1,5 @@
 import { ThinferError } from '../../errors.js';
-import { type Graph, isBinary, type Node, type ValueId } from '../../graph/ir.js';
+import { type Graph, isBinary, isLayer, type Node, type ValueId } from '../../graph/ir.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
 import { Context, Refused } from './context.js';
 import { type External, NeedsOpset, OnnxFile } from './file.js';
@@ -63,9 +63,10 @@ export function writeOnnxFiles(graph: Graph, options: ExternalOptions): OnnxFile
 }
 
 function fileOf(graph: Graph, options: WriteOptions): OnnxFile {
+  const layers = graph.nodes.filter(isLayer).map(({ name }) => name);
   for (let opset = FIRST_OPSET; ; ) {
     try {
-      return attempt(graph, new OnnxFile(opset), options);
+      return attempt(graph, new OnnxFile(opset, layers), options);
     } catch (error) {
       if (!(error instanceof NeedsOpset)) throw error;
       opset = error.opset;

@@ -1,5 +1,7 @@
+import { codeRange } from '../../formats/activations.js';
 import { hashCodes } from '../../formats/hashed.js';
 import { formatOf, type Weights } from '../../formats/index.js';
+import { outputRange } from '../../formats/outputs.js';
 import { ofRow } from '../../formats/scales.js';
 import {
   type Clamp,
@@ -51,6 +53,8 @@ export function writeLayer(c: Context, node: LayerNode): ValueId {
   const { inputCodes, result } = node;
   if (givesSums(node) && isSums(node)) return writeSums(c, node);
   const own = givesSums(node) || !biasFits(node);
+  const exact = own && !c.huffman ? qLinear(c, node) : undefined;
+  if (exact) return exact;
   const flat = node.op === 'linear' ? c.flattened.get(node.inputs[0]) : undefined;
   const order = node.op === 'conv2d' ? imageOrder(node) : c.values.plain(node.inputs[0]);
   if (own) {
@@ -206,6 +210,49 @@ export function codes(what: string, { dtype, scale, zeroPoint }: Quantization): 
 export function clampAttributes([min, max]: Clamp): Attributes {
   const limits = Object.entries({ min, max }).filter(([, x]) => Number.isFinite(x));
   return Object.fromEntries(limits.map(([name, x]) => [name, { float: x }]));
+}
+
+/** Whether a clamp leaves every code as it is. */
+function leavesCodes({ clamp, result }: LayerNode): boolean {
+  const { dtype } = result!.quantization!;
+  const [min, max] = outputRange({ output: result!, clamp: [...clamp] });
+  const [least, most] = codeRange(dtype);
+  return min === least && max === most;
+}
+
+/** QLinearConv or QGemm, whose bias is int32; undefined where those do not do what the layer does. */
+function qLinear(c: Context, node: LayerNode): ValueId | undefined {
+  const { name, weights, bias, inputCodes, result, nonlinearity } = node;
+  const [input] = node.inputs;
+  const isMatrix = node.op === 'linear' && c.values.shape(input).length === 2;
+  if (node.op === 'linear' && !isMatrix) return undefined;
+  if (weights.format !== 'int8' || !inputCodes || !result?.quantization || nonlinearity) return undefined;
+  const { scale, zeroPoint = new Int8Array(scale.length) } = weights;
+  if (!leavesCodes(node) || zeroPoint.length !== scale.length) return undefined;
+  const order = node.op === 'conv2d' ? imageOrder(node) : c.values.plain(input);
+  const given = c.values.get(input, order);
+  const codesName = c.values.ownType(input) === FLOAT ? quantized(c, node, given) : given;
+  const dims = scale.length > 1 ? [scale.length] : [];
+  const meant = [
+    codesTensor(c.file, name, weights, arrange(node, true)),
+    c.file.initializer(`${name}.weight.scale`, dims, FLOAT, () => bytesOf(scale)),
+    c.file.initializer(`${name}.weight.zero_point`, dims, INT8, () => bytesOf(zeroPoint)),
+  ];
+  const x = [codesName, ...c.meaning(inputCodes.scale, inputCodes.zeroPoint, inputCodes.dtype)];
+  const { quantization: y } = result;
+  const output = c.meaning(y.scale, y.zeroPoint, y.dtype);
+  const sums = bias ? part(c, `${name}.bias`, bias as PartArray) : '';
+  const body: Body =
+    node.op === 'conv2d'
+      ? {
+          inputs: [...x, ...meant, ...output, ...(sums ? [sums] : [])],
+          stages: [{ opType: 'QLinearConv', attributes: convAttributes(node) }],
+        }
+      : {
+          inputs: [...x, ...meant, sums, ...output],
+          stages: [{ opType: 'com.microsoft.QGemm', attributes: { transB: 1 } }],
+        };
+  return finish(c, node, body, order, []);
 }
 
 /**
