@@ -96,8 +96,8 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
   }
 }
 
-/** Packed weights by what they were packed from: layers that share weights share them packed. */
-type Packed = Map<Weights, Weights>;
+/** Packed weights by what they were packed from, and how: layers that share weights share them packed alike. */
+type Packed = Map<Weights, Map<string, Weights>>;
 
 function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
@@ -115,8 +115,11 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
     });
   }
   try {
-    const weights = packed.get(node.weights) ?? pack(node, chosen());
-    packed.set(node.weights, weights);
+    const alike = packed.get(node.weights) ?? new Map<string, Weights>();
+    packed.set(node.weights, alike);
+    const how = JSON.stringify([named, node.stored]);
+    const weights = alike.get(how) ?? pack(node, chosen());
+    alike.set(how, weights);
     if (node.op !== 'conv2d' || named?.format !== 'xnor') return { ...node, weights };
     return { ...node, weights, binaryPadding: named.binaryPadding ?? 'zero' };
   } catch (error) {

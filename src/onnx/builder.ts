@@ -42,8 +42,8 @@ export class GraphBuilder {
   /** Integers as f32, where a node that runs reads them. */
   readonly #floats = new Map<ValueId, ValueId>();
   readonly #layerNames = new Set<string>();
-  /** Names of layers by their weights: those that share them share the name. */
-  readonly #nameOfWeights = new Map<object, string>();
+  /** Names of layers by their weights: those that one node of the model became and that share them share the name. */
+  readonly #nameOfWeights = new Map<object, { name: string; output: string }>();
   readonly #capacity: number;
   #claimed = 0;
 
@@ -299,10 +299,10 @@ export class GraphBuilder {
   #nameOf(node: Node, output: string, id: ValueId): string {
     if (!isLayer(node)) return node.name;
     const shared = this.#nameOfWeights.get(node.weights);
-    if (shared !== undefined) return shared;
+    if (shared?.output === output) return shared.name;
     const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
     this.#layerNames.add(name);
-    this.#nameOfWeights.set(node.weights, name);
+    this.#nameOfWeights.set(node.weights, { name, output });
     return name;
   }
 }
