@@ -248,6 +248,9 @@ class Importer {
     }
     if (binding.kind === 'lost') throw new Lost();
     if (binding.kind === 'absent') throw new Unsupported(binding.what);
+    if (binding.kind === 'value' && this.#built.parts.has(binding.id)) {
+      return badModel(place, 'a tensor', `${JSON.stringify(name)}, which only operators of thinfer read`);
+    }
     if (binding.kind === 'value') return binding.id;
     const id = this.#built.idOf(name, binding.read());
     this.#bindings.set(name, { kind: 'value', id });
