@@ -1,6 +1,8 @@
+import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ThinferError } from '../src/errors.js';
+import { readCode } from '../src/formats/bits.js';
 import { hashCodes } from '../src/formats/hashed.js';
 import type { FormatName, Weights } from '../src/formats/index.js';
 import { formats } from '../src/formats/index.js';
@@ -9,8 +11,10 @@ import type { ModelInputs } from '../src/graph/model.js';
 import { Model } from '../src/graph/model.js';
 import { packGraph } from '../src/graph/pack.js';
 import { optimize } from '../src/graph/passes/index.js';
+import { decodeColumns, decodeHuffman } from '../src/onnx/huffman.js';
 import { parseModel } from '../src/onnx/import.js';
 import { loadOnnx, readOnnx } from '../src/onnx/index.js';
+import { codeLengths, encodeColumns, encodeHuffman } from '../src/onnx/write/huffman.js';
 import { type WriteOptions, writeOnnx, writeOnnxFiles } from '../src/onnx/write/index.js';
 import { readTflite } from '../src/tflite/index.js';
 import { readFashion, readFixture, untarGzip } from './support/fixtures.js';
@@ -272,6 +276,46 @@ storage('weights in a file beside the model', async () => {
   const loaded = await loadOnnx(runtime, model, { externalData: { 'weights.bin': data } });
   identical(await loaded.run(images), await answers(graph, images), 'external');
   loaded.free();
+});
+
+storage('Huffman codes: the example of the documentation, and any bytes come back', () => {
+  const fail = (place: string, expected: string, got: string): never => {
+    throw new Error(`${place}: ${expected}, ${got}`);
+  };
+  const encoded = encodeHuffman(Uint8Array.of(0x01, 0x21, 0x01), 4);
+  assert.equal(decodeHuffman(encoded.bits, encoded.lengths, 6, 4, fail), Uint8Array.of(0x01, 0x21, 0x01));
+  const lengths = new Uint8Array(16);
+  lengths.set([2, 1, 2]);
+  assert.equal(decodeHuffman(Uint8Array.of(0x4c), lengths, 5, 4, fail), Uint8Array.of(0x01, 0x21, 0x01));
+  // Counts like Fibonacci's numbers make the longest codes there can be: they are cut.
+  const counts = [1, 1];
+  while (counts.length < 40) counts.push(counts.at(-1)! + counts.at(-2)!);
+  const cut = codeLengths(counts);
+  assert.ok(Math.max(...cut) <= 24 && cut.reduce((sum, length) => sum + 2 ** -length, 0) <= 1);
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 300 }),
+      fc.constantFrom(4 as const, 8 as const),
+      (data, bits) => {
+        const { lengths, bits: stream, count } = encodeHuffman(data, bits);
+        assert.equal(decodeHuffman(stream, lengths, count, bits, fail), data);
+        // No prefix code is shorter: the entropy is a bound from below, and one bit a symbol from above.
+        const used = Array.from(
+          { length: 2 ** bits },
+          (_, s) => Array.from({ length: count }).filter((_, i) => readCode(data, 0, i, bits) === s).length,
+        );
+        const entropy = used.reduce((sum, n) => (n > 0 ? sum - n * Math.log2(n / count) : sum), 0);
+        assert.ok(stream.length * 8 >= entropy - 1e-6 && stream.length * 8 < entropy + count + 8);
+      },
+    ),
+    { numRuns: 50 },
+  );
+  const indptr = Uint32Array.of(0, 3, 3, 4);
+  const columns = Uint16Array.of(3, 4, 300, 999);
+  const gaps = encodeColumns(indptr, columns);
+  assert.equal([...gaps.slice(0, 4)], [3, 0, 255, 40]);
+  assert.equal(decodeColumns(gaps, indptr, 1000, Uint16Array, fail), columns);
+  assert.throws(() => decodeColumns(gaps, indptr, 999, Uint16Array, fail), /below 999/);
 });
 
 storage.run();
