@@ -30,6 +30,7 @@ export function externals(): string[] {
 const doors = [
   { in: 'src/index.ts', out: 'index' },
   { in: 'src/onnx/index.ts', out: 'onnx' },
+  { in: 'src/onnx/write/index.ts', out: 'onnx-writer' },
   { in: 'src/advise/index.ts', out: 'advise' },
   { in: 'src/compress/index.ts', out: 'compress' },
   { in: 'src/report/index.ts', out: 'report' },
