@@ -88,7 +88,7 @@ const AFTERWARDS: Readonly<Record<string, string>> = { elu: tf.Elu, prelu: tf.Pr
 /**
  * For code that calls `tf.conv2d`, `tf.matMul` and their like itself: on the backend that tfjs uses now, calls whose
  * weights are accepted run on our kernels, packed at their first use, until the weights are disposed. All others run as
- * before.
+ * before: on WebGPU those too whose weights tfjs has used before, and keeps on the GPU only.
  * @returns what ends it
  */
 export async function interceptKernels(options: InterceptOptions): Promise<() => void> {
@@ -156,7 +156,7 @@ export async function interceptKernels(options: InterceptOptions): Promise<() =>
     let operator = operators.get(key);
     if (operator === undefined) {
       try {
-        operator = makeOperator(call);
+        operator = makeOperator(call) ?? 'weights that only the GPU has';
       } catch (error) {
         if (!(error instanceof ThinferError && error.code === 'bad-weights')) throw error;
         operator = error.message;
@@ -166,20 +166,20 @@ export async function interceptKernels(options: InterceptOptions): Promise<() =>
     return operator;
   }
 
-  function makeOperator({ filter, bias, kind, window, transposed, activation }: Call): Operator {
-    const matrix = filterOf(kind, valuesOf(filter), filter.shape, transposed);
+  function makeOperator({ filter, bias, kind, window, transposed, activation }: Call): Operator | undefined {
+    const values = host.read(filter.dataId);
+    const biases = bias && host.read(bias.dataId);
+    if (!values || (bias && !biases)) return undefined;
+    const matrix = filterOf(kind, values, filter.shape, transposed);
     return new Operator(host, {
       kind,
       weights: packFilter(matrix, options.format ?? 'auto'),
-      bias: bias && valuesOf(bias),
+      bias: biases,
       activation: activationOf(activation) ?? 'none',
       window,
       channels: kind === 'depthwiseConv2d' ? filter.shape[2] : undefined,
     });
   }
-
-  const valuesOf = ({ dataId }: tf.TensorInfo): Float32Array =>
-    Float32Array.from(backend.readSync(dataId) as Float32Array);
 
   function transposed(x: tf.TensorInfo): tf.TensorInfo {
     const perm = x.shape.map((_, axis) => axis);
