@@ -168,7 +168,7 @@ function operatorsOf(found: readonly Found[], work: Work): Operator[] | undefine
     } catch (error) {
       for (const operator of made) operator.free();
       const named = formats !== 'auto' && Object.hasOwn(formats, one.name);
-      if (!(error instanceof ThinferError) || named) throw error;
+      if (!(error instanceof ThinferError) || named || error.code === 'bad-argument') throw error;
       report.kept.push({ name: one.name, op: one.op, why: error.message });
       return undefined;
     }
