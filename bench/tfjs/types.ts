@@ -5,11 +5,18 @@ import type { Timing } from '../types.js';
 /** How the weights of the accelerated model are stored. */
 export type Mode = 'dense' | 'int8' | 'pruned90';
 
+/**
+ * MobileNetV1 as Keras builds it, batch norm and activations being layers; and as TensorFlow's converter leaves it, with
+ * batch norm folded and bias and activation in the nodes of the convolutions.
+ */
+export type ModelKind = 'layers' | 'graph';
+
 export interface Task {
   backend: BackendName;
   threads: number;
   rounds: number;
   modes: readonly Mode[];
+  kinds: readonly ModelKind[];
   /** Of MobileNetV1: pixels a side, and the width multiplier. */
   size: number;
   alpha: number;
@@ -18,6 +25,7 @@ export interface Task {
 }
 
 export interface ModeTiming {
+  kind: ModelKind;
   mode: Mode;
   /** The same model as tfjs runs it. */
   tfjs: Timing;
