@@ -36,6 +36,8 @@ const doors = [
   { in: 'src/report/index.ts', out: 'report' },
   { in: 'src/tflite/index.ts', out: 'tflite' },
   { in: 'src/safetensors/index.ts', out: 'safetensors' },
+  { in: 'src/tfjs/index.ts', out: 'tfjs' },
+  { in: 'src/tfjs/graph.ts', out: 'tfjs-graph' },
   { in: 'src/cli/index.ts', out: 'cli' },
 ].filter((door) => existsSync(join(root, door.in)));
 

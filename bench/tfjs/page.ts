@@ -1,13 +1,13 @@
 // The page in which models of tfjs race: as they are, and accelerated.
 
 import { setThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { loadGraphModel } from '@tensorflow/tfjs-converter';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { race, warmUp } from '../../src/bench/race.js';
 import { accelerate } from '../../src/tfjs/index.js';
 import { createRandom, normals } from '../../test/support/random.js';
-import { mobileNet, randomise } from '../../test/support/tfjs.js';
-import type { Mode, ModeTiming, Task, TfjsPage } from './types.js';
+import { mobileNet, mobileNetGraph, randomise } from '../../test/support/tfjs.js';
+import type { Mode, ModelKind, ModeTiming, Task, TfjsPage } from './types.js';
 
 declare global {
   var tfjsPage: TfjsPage;
@@ -25,21 +25,28 @@ async function start({ backend, threads }: Task): Promise<void> {
   if (!(await tf.setBackend(backend))) throw new Error(`tfjs does not start its ${backend} backend`);
 }
 
-const build = ({ size, alpha }: Task, mode: Mode): LayersModel => {
-  const model = mobileNet({ size, alpha });
-  randomise(model, 1, mode === 'pruned90' ? DENSITY : 1);
-  return model;
-};
+interface Model {
+  predict(x: tf.Tensor): unknown;
+  dispose(): unknown;
+}
 
-async function timingOf(mode: Mode, task: Task, notes: string[]): Promise<ModeTiming> {
-  const [plain, fast] = [build(task, mode), build(task, mode)];
+async function build({ size, alpha }: Task, kind: ModelKind, mode: Mode): Promise<Model> {
+  const density = mode === 'pruned90' ? DENSITY : 1;
+  if (kind === 'graph') return (await loadGraphModel(mobileNetGraph({ size, alpha, density }).handler())) as Model;
+  const model = mobileNet({ size, alpha });
+  randomise(model, 1, density);
+  return model as Model;
+}
+
+async function timingOf(kind: ModelKind, mode: Mode, task: Task, notes: string[]): Promise<ModeTiming> {
+  const [plain, fast] = [await build(task, kind, mode), await build(task, kind, mode)];
   const x = tf.tensor(normals(createRandom(3), task.size * task.size * 3), [1, task.size, task.size, 3]);
   const { report } = await accelerate(fast, {
     formats: mode === 'int8' ? { '*': 'int8' } : 'auto',
     wasm: task.backend === 'wasm' ? { threads: task.threads } : undefined,
   });
   notes.push(...report.notes.filter((note) => !notes.includes(note)));
-  const answer = async (model: LayersModel) => {
+  const answer = async (model: Model) => {
     const y = model.predict(x) as tf.Tensor;
     const data = await y.data();
     y.dispose();
@@ -53,7 +60,7 @@ async function timingOf(mode: Mode, task: Task, notes: string[]): Promise<ModeTi
     worst = Math.max(worst, Math.abs(want[i] - got[i]));
   }
   const best = (values: ArrayLike<number>) => Array.from(values).indexOf(Math.max(...Array.from(values)));
-  const contestant = (name: string, model: LayersModel) => ({
+  const contestant = (name: string, model: Model) => ({
     name,
     run: () => {
       const y = model.predict(x) as tf.Tensor;
@@ -67,7 +74,14 @@ async function timingOf(mode: Mode, task: Task, notes: string[]): Promise<ModeTi
   for (const one of contestants) estimates.push(await warmUp(one, { ...OPTIONS, rounds: task.rounds }, 300));
   const [tfjs, ours] = await race(contestants, estimates, { ...OPTIONS, rounds: task.rounds });
   for (const timing of [tfjs, ours]) if (timing instanceof Error) throw timing;
-  const timing = { mode, tfjs, ours, difference: worst / largest, sameClass: best(want) === best(got) } as ModeTiming;
+  const timing = {
+    kind,
+    mode,
+    tfjs,
+    ours,
+    difference: worst / largest,
+    sameClass: best(want) === best(got),
+  } as ModeTiming;
   if (task.profile) timing.profile = await profileOf(fast, x);
   x.dispose();
   plain.dispose();
@@ -76,7 +90,7 @@ async function timingOf(mode: Mode, task: Task, notes: string[]): Promise<ModeTi
 }
 
 /** Milliseconds of each kernel of tfjs, ours among them, the least of several runs. */
-async function profileOf(model: LayersModel, x: tf.Tensor): Promise<{ name: string; ms: number }[]> {
+async function profileOf(model: Model, x: tf.Tensor): Promise<{ name: string; ms: number }[]> {
   const least: { name: string; ms: number }[] = [];
   for (let run = 0; run < 10; run++) {
     const { kernels } = await tf.profile(() => model.predict(x) as tf.Tensor);
@@ -93,7 +107,9 @@ globalThis.tfjsPage = {
     await start(task);
     const notes: string[] = [];
     const timings: ModeTiming[] = [];
-    for (const mode of task.modes) timings.push(await timingOf(mode, task, notes));
+    for (const kind of task.kinds) {
+      for (const mode of task.modes) timings.push(await timingOf(kind, mode, task, notes));
+    }
     return { device: tf.getBackend(), notes, timings };
   },
 };

@@ -6,11 +6,18 @@ import type { BackendName } from '../../test/support/tfjs.js';
 /** How the weights of the accelerated model are stored. */
 export type Mode = 'dense' | 'int8' | 'pruned90';
 
+/**
+ * MobileNetV1 as Keras builds it, batch norm and activations being layers; and as TensorFlow's converter leaves it, with
+ * batch norm folded and bias and activation in the nodes of the convolutions.
+ */
+export type ModelKind = 'layers' | 'graph';
+
 export interface Task {
   backend: BackendName;
   threads: number;
   rounds: number;
   modes: readonly Mode[];
+  kinds: readonly ModelKind[];
   /** Of MobileNetV1: pixels a side, and the width multiplier. */
   size: number;
   alpha: number;
@@ -19,6 +26,7 @@ export interface Task {
 }
 
 export interface ModeTiming {
+  kind: ModelKind;
   mode: Mode;
   /** The same model as tfjs runs it. */
   tfjs: Timing;

@@ -14,7 +14,7 @@ import type { Operator } from './operator.js';
 export interface AccelerateOptions {
   /**
    * How weights are stored. `auto` (the default) changes no weight: zeros are left out where that pays (csr), codes that
-   * `keepCodes` saw stay codes (int8), the rest is dense. Or a format a layer name, `*` for those that are not named:
+   * `keepCodes` saw stay codes (int8), the rest is dense. Or a format a layer name, `*` for those that are not named (depthwise convolutions stay `auto`):
    * `{ '*': 'int8', predictions: 'csr' }`, `{ conv1: { format: 'int4', groupSize: 64 } }`.
    */
   formats?: Formats;
@@ -168,7 +168,7 @@ function operatorsOf(found: readonly Found[], work: Work): Operator[] | undefine
     } catch (error) {
       for (const operator of made) operator.free();
       const named = formats !== 'auto' && Object.hasOwn(formats, one.name);
-      if (!(error instanceof ThinferError) || named) throw error;
+      if (!(error instanceof ThinferError) || named || error.code === 'bad-argument') throw error;
       report.kept.push({ name: one.name, op: one.op, why: error.message });
       return undefined;
     }

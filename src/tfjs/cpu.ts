@@ -44,6 +44,10 @@ export class CpuHost implements Host {
     }
   }
 
+  read(dataId: DataId): Float32Array {
+    return Float32Array.from(this.backend.data.get(dataId).values);
+  }
+
   flush(): void {}
 
   close(): void {

@@ -26,7 +26,10 @@ export interface Found extends Omit<OperatorSpec, 'weights'> {
   absorbed: string[];
 }
 
-/** A format for all layers, or a record: a format a name; `*` stands for those that are not named. */
+/**
+ * `auto` for all layers, or a record: a format a name; `*` stands for those that are not named, but for depthwise
+ * convolutions.
+ */
 export type Formats = 'auto' | Readonly<Record<string, FormatSpec>>;
 
 export interface Replaced {
@@ -66,8 +69,7 @@ export function requireNames(formats: Formats, names: readonly string[]): void {
  */
 export function makeOperator(host: Host, found: Found, formats: Formats): { operator: Operator; replaced: Replaced } {
   const { name, op, kind, affine, absorbed } = found;
-  const spec: FormatSpec =
-    formats === 'auto' ? 'auto' : Object.hasOwn(formats, name) ? formats[name] : (formats['*'] ?? 'auto');
+  const spec = specOf(found, formats);
   const weights = packFound(found, spec);
   const operator = new Operator(host, {
     kind,
@@ -87,6 +89,13 @@ export function makeOperator(host: Host, found: Found, formats: Formats): { oper
     absorbed,
   };
   return { operator, replaced };
+}
+
+function specOf({ name, kind }: Found, formats: Formats): FormatSpec {
+  if (formats === 'auto') return 'auto';
+  if (Object.hasOwn(formats, name)) return formats[name];
+  // Their few weights are no bytes to save, and int8 is no faster there, but less exact.
+  return kind === 'depthwiseConv2d' ? 'auto' : (formats['*'] ?? 'auto');
 }
 
 function packFound({ kind, values, shape, transposed, codes, affine }: Found, spec: FormatSpec): Weights {

@@ -25,6 +25,8 @@ export interface Host {
     shape: readonly number[],
     outputShape: readonly number[],
   ): tf.TensorInfo | undefined;
+  /** A copy of the elements; undefined where only the GPU has them. */
+  read(dataId: tf.DataId): Float32Array | undefined;
   /** Submits what tfjs has encoded: before anything else is done on the same device. */
   flush(): void;
   /** Leaves tfjs's backend as it was. */

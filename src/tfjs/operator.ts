@@ -95,8 +95,11 @@ export class Operator {
   layerShape(shape: readonly number[]): readonly number[] {
     if (this.spec.kind !== 'matMul') return shape;
     const { cols } = this.spec.weights;
-    const size = shape.reduce((product, dim) => product * dim, 1);
-    return [cols === 0 ? 0 : size / cols, cols];
+    if (shape.at(-1) !== cols) {
+      const [expected, got] = [`[..., ${cols}]`, `[${shape.join(', ')}]`];
+      throw new ThinferError({ code: 'bad-shape', place: 'matMul: x', expected, got });
+    }
+    return [shape.slice(0, -1).reduce((product, dim) => product * dim, 1), cols];
   }
 
   outputShape(shape: readonly number[]): readonly number[] {

@@ -30,6 +30,7 @@ export interface TfjsWasm {
     has(dataId: DataId): boolean;
     delete(dataId: DataId): boolean;
   };
+  readSync(dataId: DataId): ArrayBufferView;
   disposeData(dataId: DataId, force?: boolean): boolean;
   refCount(dataId: DataId): number;
   incRef(dataId: DataId): void;
@@ -153,6 +154,10 @@ export class WasmHost implements Host {
     this.#backend.freeBuffer(data.thinfer!.buffer);
     data.thinfer = undefined;
     this.#residents.delete(data);
+  }
+
+  read(dataId: DataId): Float32Array {
+    return this.backend.readSync(dataId) as Float32Array;
   }
 
   flush(): void {}

@@ -10,7 +10,7 @@ import type { Host } from './host.js';
 /** tfjs's webgpu backend, as far as it is used. */
 export interface TfjsWebgpu {
   device: GPUDevice;
-  tensorMap: { get(dataId: DataId): { resource: GPUBuffer } };
+  tensorMap: { get(dataId: DataId): { resource: GPUBuffer; values: ArrayLike<number> | null } };
   commandEncoder: GPUCommandEncoder | null;
   computePassEncoder: GPUComputePassEncoder | null;
   commandQueueOwnedIds: WeakSet<DataId>;
@@ -97,6 +97,11 @@ export class WebgpuHost implements Host {
     tfjs.ensureCommandEncoderReady();
     tfjs.endComputePassEncoder();
     tfjs.commandEncoder!.copyBufferToBuffer(from, 0, to, 0, bytes);
+  }
+
+  read(dataId: DataId): Float32Array | undefined {
+    const { values } = this.backend.tensorMap.get(dataId);
+    return values ? Float32Array.from(values) : undefined;
   }
 
   flush(): void {
