@@ -52,6 +52,8 @@ async function bundle(): Promise<void> {
     splitting: true,
     format: 'esm',
     platform: 'neutral',
+    // Of what is bundled because users should not have to install it: the plots of reports.
+    mainFields: ['module', 'main'],
     target: 'es2022',
     external: externals(),
     chunkNames: 'chunks/[name]-[hash]',

@@ -170,6 +170,10 @@ export const bench = command({
         const file: ResultsFile = { kind: 'thinfer-bench', version: RESULTS_VERSION, runs: [run] };
         console.log(args.json ? JSON.stringify(file, null, 1) : benchText(file));
         if (!args.json) for (const note of run.notes) console.error(pc.yellow(note));
+        if (args.html) {
+          const { benchPage } = await import('../report/bench/page.js');
+          await save(args.html, benchPage(file, `${args.model}: thinfer bench`), 'The report is');
+        }
         await save(args.out, JSON.stringify(file, null, 1), 'The results are');
         process.exitCode = verdictOf(run);
         if (process.exitCode === EXIT.verdict) console.error(pc.red('thinfer: a wrong answer, see above'));

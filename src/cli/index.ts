@@ -9,6 +9,7 @@ await start(
       inspect: () => import('./inspect.js').then(({ inspect }) => inspect),
       run: () => import('./run.js').then(({ run }) => run),
       bench: () => import('./bench.js').then(({ bench }) => bench),
+      report: () => import('./html.js').then(({ report }) => report),
       demo: () => import('./demo.js').then(({ demo }) => demo),
       tune: () => import('./tune.js').then(({ tune }) => tune),
       advise: () => import('./advise.js').then(({ advise }) => advise),

@@ -12,19 +12,24 @@ export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[E
 /** Where each value of a run lies, on each backend. */
 type Places = Map<Backend, Map<ValueId, DeviceBuffer>>;
 
-/** Told of each step of a run: the node that it is of, and the milliseconds that it took. */
-export type OnStep = (node: Node, ms: number) => void;
+/** Times the steps of a run. */
+export interface StepClock {
+  /** Told of each step: the node that it is of, and the milliseconds that its kernel took. */
+  onStep(node: Node, ms: number): void;
+  /** Each kernel runs so many times: short ones are shorter than a browser's clock can tell. */
+  repeats: number;
+}
 
 /**
  * One run of a plan whose buffers are there: a pass for each stretch of steps on one backend.
- * @param onStep makes each step a pass of its own
+ * @param clock makes each step a pass of its own
  */
 export async function execute(
   graph: Graph,
   planner: Planner,
   plan: Plan,
   data: InputData,
-  onStep?: OnStep,
+  clock?: StepClock,
 ): Promise<ModelOutputs> {
   const places: Places = new Map();
   for (const { backend, constants, memory, buffers } of plan.shares) {
@@ -46,16 +51,18 @@ export async function execute(
       const moved = await from.read(bufferOf(from, id), elementsOf(id), dtypeOf(id));
       to.write(bufferOf(to, id), moved);
     }
-    pass ??= { backend, open: backend.beginPass({ timed: onStep !== undefined }) };
+    pass ??= { backend, open: backend.beginPass({ timed: clock !== undefined }) };
     const start = performance.now();
-    pass.open.run(
-      plan.kernels[i],
-      inputs.map((id) => bufferOf(backend, id)),
-      bufferOf(backend, node.output),
-    );
-    if (!onStep) continue;
+    for (let times = clock?.repeats ?? 1; times > 0; times--) {
+      pass.open.run(
+        plan.kernels[i],
+        inputs.map((id) => bufferOf(backend, id)),
+        bufferOf(backend, node.output),
+      );
+    }
+    if (!clock) continue;
     await pass.open.submit();
-    onStep(node, pass.open.elapsedMs ?? performance.now() - start);
+    clock.onStep(node, (pass.open.elapsedMs ?? performance.now() - start) / clock.repeats);
     pass = undefined;
   }
   await pass?.open.submit();

@@ -7,7 +7,7 @@ import { isMatmul } from '../plan/problem.js';
 import { msOf } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
-import { allocate, execute, freeBuffers, type ModelOutputs, type OnStep } from './execute.js';
+import { allocate, execute, freeBuffers, type ModelOutputs, type StepClock } from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type ValueId } from './ir.js';
 import type { MemoryPlan } from './memory.js';
@@ -66,7 +66,10 @@ export interface ModelMemory {
 
 export interface RunOptions {
   signal?: AbortSignal;
+  /** Told what the kernels of each node take, by its index in `explain`. The run is slower for it. */
   onNode?: (node: number, ms: number) => void;
+  /** With `onNode`: each kernel runs so many times, because clocks have steps. Default 1. */
+  repeats?: number;
 }
 
 /** Plans for different input shapes that are kept; the least recently used is freed first. */
@@ -179,12 +182,11 @@ export class Model {
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
    * @param inputs one for each graph input, row-major in the model's own layout: f32, or the codes that it takes
-   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted. `onNode` is told what
-   * each node took, by its index in `explain`; the run is slower for it.
+   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  async run(inputs: ModelInputs, { signal, onNode }: RunOptions = {}): Promise<ModelOutputs> {
+  async run(inputs: ModelInputs, { signal, onNode, repeats = 1 }: RunOptions = {}): Promise<ModelOutputs> {
     const { shapes, data } = readInputs(this.#graph, inputs);
     return this.#enqueue(async () => {
       const retried = new Set<Backend>();
@@ -193,7 +195,7 @@ export class Model {
         const plan = await this.#planFor(shapes);
         signal?.throwIfAborted();
         try {
-          const outputs = await this.#execute(plan, data, onNode && this.#indexed(onNode));
+          const outputs = await this.#execute(plan, data, onNode && this.#clock(onNode, repeats));
           signal?.throwIfAborted();
           this.#tuneLater(plan);
           return outputs;
@@ -380,12 +382,12 @@ export class Model {
     return { drafts, placements, errors: [...errors.values()] };
   }
 
-  #indexed(onNode: (node: number, ms: number) => void): OnStep {
+  #clock(onNode: (node: number, ms: number) => void, repeats: number): StepClock {
     const indices = new Map(this.#graph.nodes.map(({ output }, i) => [output, i]));
-    return ({ output }, ms) => onNode(indices.get(output)!, ms);
+    return { repeats, onStep: ({ output }, ms) => onNode(indices.get(output)!, ms) };
   }
 
-  async #execute(plan: Plan, data: InputData, onStep?: OnStep): Promise<ModelOutputs> {
+  async #execute(plan: Plan, data: InputData, clock?: StepClock): Promise<ModelOutputs> {
     plan.ran = true;
     try {
       allocate(plan);
@@ -394,7 +396,7 @@ export class Model {
       if (this.#plans.filter(freeBuffers).length === 0) throw error;
       allocate(plan);
     }
-    return execute(this.#graph, this.#planner, plan, data, onStep);
+    return execute(this.#graph, this.#planner, plan, data, clock);
   }
 
   /** Stops using a backend whose device is gone; says so once. */

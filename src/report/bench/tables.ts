@@ -7,6 +7,7 @@ import {
   type ResultsFile,
   type RuntimeName,
   type RuntimeRow,
+  type ShapeRow,
 } from '../../bench/results.js';
 import type { Timing } from '../../bench/statistics.js';
 import { type Column, formatBytes, formatMs, type Section } from '../sections.js';
@@ -48,6 +49,7 @@ export function modelSection(row: ModelRow): Section {
   const { model, device, bytes, runtimes, reference } = row;
   const ours = runtimes[0].warm;
   const slowest = Math.max(...runtimes.map(({ warm }) => warm?.ms ?? 0));
+  const hasFailed = runtimes.some(({ failed }) => failed);
   const isCold = runtimes.some(({ cold }) => cold);
   const isMeasured = (of: (cold: NonNullable<RuntimeRow['cold']>) => number | undefined) =>
     runtimes.some(({ cold }) => cold && of(cold) !== undefined);
@@ -65,7 +67,7 @@ export function modelSection(row: ModelRow): Section {
       ...(isCold ? [right('cold ms')] : []),
       ...(hasTransfer ? [right('transfer')] : []),
       ...(hasPeak ? [right('peak memory')] : []),
-      { title: '' },
+      ...(hasFailed ? [{ title: 'problem' }] : []),
     ],
     rows: runtimes.map((runtime, i) => {
       const { warm, cold, difference, failed } = runtime;
@@ -83,7 +85,7 @@ export function modelSection(row: ModelRow): Section {
           ...(isCold ? [cold ? formatMs(cold.ms) : '-'] : []),
           ...(hasTransfer ? [formatBytes(cold?.transferBytes)] : []),
           ...(hasPeak ? [formatBytes(cold?.residentBytes)] : []),
-          failed ?? '',
+          ...(hasFailed ? [failed ?? ''] : []),
         ],
       };
     }),
@@ -172,9 +174,50 @@ export function ceilingSection({ ceilings }: BenchRun): Section | undefined {
   };
 }
 
+/** Kernels of ours beside operators of peers, a table for each shape. */
+export function shapeSections({ shapes = [] }: BenchRun): Section[] {
+  const groups = new Map<string, ShapeRow[]>();
+  for (const row of shapes) {
+    const title = `${row.shape}, ${configuration({ backend: 'wasm', threads: row.threads })}`;
+    groups.set(title, [...(groups.get(title) ?? []), row]);
+  }
+  return [...groups].map(([title, rows]) => {
+    const slowest = Math.max(...rows.map(({ timing }) => timing.ms));
+    return {
+      title,
+      columns: [
+        { title: 'runtime' },
+        { title: 'kernel' },
+        { title: 'weights' },
+        right('not zero'),
+        right('ms'),
+        right('95 %'),
+        right('GMAC/s'),
+        right('as dense'),
+        right('error'),
+      ],
+      rows: rows.map(({ runtime, kernel, weights, density, timing, gmacs, denseGmacs, error, chosen }) => ({
+        strong: chosen,
+        cells: [
+          RUNTIMES[runtime],
+          kernel,
+          weights,
+          `${Math.round(100 * density)} %`,
+          { text: formatMs(timing.ms), bar: timing.ms / slowest },
+          interval(timing),
+          gmacs.toFixed(1),
+          denseGmacs.toFixed(1),
+          error.toExponential(0),
+        ],
+      })),
+    };
+  });
+}
+
 export const runSections = (run: BenchRun): Section[] =>
   [
     ...run.models.flatMap((row) => [modelSection(row), coldSection(row), layerSection(row)]),
+    ...shapeSections(run),
     ceilingSection(run),
   ].filter((section) => section !== undefined);
 

@@ -1,0 +1,79 @@
+import type { BenchRun, ModelRow, ResultsFile } from '../../bench/results.js';
+import { type Block, toPage } from '../html.js';
+import { candidateSection, formatMs, type Section } from '../sections.js';
+import {
+  coldFigure,
+  crossoverFigure,
+  labelled,
+  memoryFigure,
+  rooflineFigure,
+  shapeFigure,
+  speedUpFigure,
+} from './plots.js';
+import { ceilingSection, coldSection, describeRun, layerSection, modelSection, shapeSections } from './tables.js';
+
+/** Which kernels were considered for each layer with weights, and why the chosen one was. */
+const explainSections = ({ layers }: ModelRow): Section[] =>
+  layers
+    .filter(({ denseMacs }) => denseMacs !== undefined)
+    .map(({ name, ms, candidates }) => ({
+      ...candidateSection(`Kernels considered for ${name}`, candidates),
+      facts: [`takes ${formatMs(ms)} ms in the model`],
+      folded: true,
+    }));
+
+function runBlocks(run: BenchRun, several: boolean): Block[] {
+  const about = describeRun(run);
+  const notes = run.notes.map((note) => ({ cells: [note] }));
+  const facts: Section = {
+    title: several ? `Run of ${about[0]}` : 'Conditions',
+    facts: several ? about.slice(1) : [],
+    columns: [{ title: 'condition' }, { title: '' }],
+    rows: [
+      { cells: ['browser', run.client.userAgent || run.client.browser] },
+      { cells: ['switches', run.client.flags.join(' ') || 'none'] },
+      {
+        cells: [
+          'turns',
+          `at most ${run.options.rounds} in ${run.options.budgetMs / 1000} s, until intervals are within ` +
+            `${(100 * run.options.precision).toFixed(1)} %; ${run.options.coldStarts} cold starts`,
+        ],
+      },
+    ],
+  };
+  const blocks: (Block | undefined)[] = [
+    ...(run.models.length > 0 ? [facts] : []),
+    ceilingSection(run),
+    notes.length > 0 ? { title: 'Notes', columns: [{ title: 'note' }], rows: notes } : undefined,
+    ...labelled([run]).flatMap(({ label, row }) => {
+      const ceiling = run.ceilings.find(
+        ({ backend, threads }) => backend === row.backend && (backend === 'webgpu' || threads === row.threads),
+      );
+      return [
+        modelSection(row),
+        coldSection(row),
+        rooflineFigure({ label, row }, ceiling),
+        layerSection(row),
+        ...explainSections(row),
+      ];
+    }),
+    ...shapeSections(run),
+  ];
+  return blocks.filter((block) => block !== undefined);
+}
+
+/** One self-contained page of all runs. */
+export function benchPage({ runs }: ResultsFile, title = 'thinfer bench'): string {
+  const models = labelled(runs);
+  const several = runs.length > 1;
+  const blocks = [
+    speedUpFigure(models),
+    shapeFigure(runs.flatMap(({ shapes = [] }) => shapes)),
+    coldFigure(models),
+    memoryFigure(models),
+    crossoverFigure(runs.flatMap(({ crossover = [] }) => crossover)),
+    ...runs.flatMap((run) => runBlocks(run, several)),
+  ].filter((block) => block !== undefined);
+  const about = several ? [`${runs.length} runs`] : describeRun(runs[0]);
+  return toPage(title, blocks, about);
+}
