@@ -9,6 +9,8 @@ await start(
       inspect: () => import('./inspect.js').then(({ inspect }) => inspect),
       run: () => import('./run.js').then(({ run }) => run),
       bench: () => import('./bench.js').then(({ bench }) => bench),
+      compare: () => import('./compare.js').then(({ compare }) => compare),
+      merge: () => import('./merge.js').then(({ merge }) => merge),
       report: () => import('./html.js').then(({ report }) => report),
       demo: () => import('./demo.js').then(({ demo }) => demo),
       tune: () => import('./tune.js').then(({ tune }) => tune),

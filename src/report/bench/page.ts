@@ -10,7 +10,15 @@ import {
   shapeFigure,
   speedUpFigure,
 } from './plots.js';
-import { ceilingSection, coldSection, describeRun, layerSection, modelSection, shapeSections } from './tables.js';
+import {
+  ceilingSection,
+  coldSection,
+  crossoverSections,
+  describeRun,
+  layerSection,
+  modelSection,
+  shapeSections,
+} from './tables.js';
 
 /** Which kernels were considered for each layer with weights, and why the chosen one was. */
 const explainSections = ({ layers }: ModelRow): Section[] =>
@@ -58,6 +66,7 @@ function runBlocks(run: BenchRun, several: boolean): Block[] {
       ];
     }),
     ...shapeSections(run),
+    ...crossoverSections(run),
   ];
   return blocks.filter((block) => block !== undefined);
 }

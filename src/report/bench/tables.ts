@@ -1,6 +1,7 @@
 // Results of thinfer bench as tables, for a terminal and for the page.
 import {
   type BenchRun,
+  type CrossoverRow,
   type LayerRow,
   type ModelRow,
   PHASES,
@@ -214,10 +215,34 @@ export function shapeSections({ shapes = [] }: BenchRun): Section[] {
   });
 }
 
+/** Milliseconds by density and format, a table for each shape. */
+export function crossoverSections({ crossover = [] }: BenchRun): Section[] {
+  const title = ({ shape, threads }: CrossoverRow) => `${shape}, ${configuration({ backend: 'wasm', threads })}`;
+  return [...new Set(crossover.map(title))].map((name) => {
+    const rows = crossover.filter((row) => title(row) === name);
+    const formats = [...new Set(rows.map(({ weights }) => weights))];
+    const densities = [...new Set(rows.map(({ density }) => density))].sort((a, b) => a - b);
+    return {
+      title: `By density: ${name}`,
+      facts: ['milliseconds of the fastest kernel of each format'],
+      columns: [right('not zero'), ...formats.map(right)],
+      rows: densities.map((density) => ({
+        cells: [
+          `${Math.round(100 * density)} %`,
+          ...formats.map((weights) =>
+            formatMs(rows.find((row) => row.density === density && row.weights === weights)?.ms),
+          ),
+        ],
+      })),
+    };
+  });
+}
+
 export const runSections = (run: BenchRun): Section[] =>
   [
     ...run.models.flatMap((row) => [modelSection(row), coldSection(row), layerSection(row)]),
     ...shapeSections(run),
+    ...crossoverSections(run),
     ceilingSection(run),
   ].filter((section) => section !== undefined);
 
