@@ -81,6 +81,17 @@ export const bench = command({
       if (args['browser-url'] && !args.host) {
         notes.push('Without --host the browser is asked for a page on its own 127.0.0.1.');
       }
+      const limits = {
+        backends,
+        threads,
+        rounds: integer(args.runs ?? '60', '--runs', 1e4),
+        budgetMs: 1000 * numberOf(args.budget, '--budget', 0.01, 3600),
+        precision: numberOf(args.precision, '--precision', 0.01, 100) / 100,
+        tolerance: numberOf(args.tolerance, '--tolerance', 0, 1),
+        // Peers round weights and activations of 8 bits each in their own way.
+        peerTolerance: Math.max(0.02, Number(args.tolerance)),
+        coldStarts: args.cold === '0' ? 0 : integer(args.cold, '--cold', 1000),
+      };
       const routes: Record<string, Route> = {};
       const { folders } = findPeers(names, '', inNode ? undefined : '/', []);
       const { client, server, url } = await openClient(whereOf(args), folders, routes);
@@ -90,15 +101,7 @@ export const bench = command({
         const { peers } = findPeers(names, base, inNode ? undefined : url, notes);
         const subject = await subjectOf(args.model, args.input, listOf(args.shape), base);
         const options: BenchOptions = {
-          backends,
-          threads,
-          rounds: integer(args.runs ?? '60', '--runs', 1e4),
-          budgetMs: 1000 * numberOf(args.budget, '--budget', 0.01, 3600),
-          precision: numberOf(args.precision, '--precision', 0.01, 100) / 100,
-          tolerance: numberOf(args.tolerance, '--tolerance', 0, 1),
-          // Peers round weights and activations of 8 bits each in their own way.
-          peerTolerance: Math.max(0.02, Number(args.tolerance)),
-          coldStarts: args.cold === '0' ? 0 : integer(args.cold, '--cold', 1000),
+          ...limits,
           peers: Object.fromEntries(peers.map((peer) => [peer.name, peer.version])),
           ceilingScript: `${base}ceiling-worker.js`,
         };

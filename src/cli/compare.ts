@@ -75,7 +75,7 @@ export const compare = command({
       );
       const comparisons = compareResults(before, after, { threshold, relative });
       const doubts = relative ? [] : doubtsOf(before, after);
-      if (!comparisons.some((one) => one.before && one.after)) {
+      if (comparisons.every(({ verdict }) => verdict.startsWith('only'))) {
         throw new ThinferError({
           code: 'bad-argument',
           place: `${args.before} and ${args.after}`,

@@ -1,15 +1,11 @@
 import type { BenchRun, ModelRow, ResultsFile } from '../../bench/results.js';
 import { type Block, toPage } from '../html.js';
 import { candidateSection, formatMs, type Section } from '../sections.js';
-import {
-  coldFigure,
-  crossoverFigure,
-  labelled,
-  memoryFigure,
-  rooflineFigure,
-  shapeFigure,
-  speedUpFigure,
-} from './plots.js';
+import { coldFigure, memoryFigure } from './bars.js';
+import { crossoverFigure } from './crossover.js';
+import { labelled } from './draw.js';
+import { shapeFigure, speedUpFigure } from './ratios.js';
+import { rooflineFigure } from './roofline.js';
 import {
   ceilingSection,
   coldSection,
@@ -33,24 +29,22 @@ const explainSections = ({ layers }: ModelRow): Section[] =>
 function runBlocks(run: BenchRun, several: boolean): Block[] {
   const about = describeRun(run);
   const notes = run.notes.map((note) => ({ cells: [note] }));
+  const { rounds, budgetMs, precision, coldStarts } = run.options;
+  const turns =
+    `at most ${rounds} in ${budgetMs / 1000} s, until intervals are within ${(100 * precision).toFixed(1)} %; ` +
+    `${coldStarts} cold starts`;
   const facts: Section = {
-    title: several ? `Run of ${about[0]}` : 'Conditions',
-    facts: several ? about.slice(1) : [],
+    title: several ? `Run in ${run.client.browser}` : 'Conditions',
+    facts: several ? about : [],
     columns: [{ title: 'condition' }, { title: '' }],
     rows: [
       { cells: ['browser', run.client.userAgent || run.client.browser] },
       { cells: ['switches', run.client.flags.join(' ') || 'none'] },
-      {
-        cells: [
-          'turns',
-          `at most ${run.options.rounds} in ${run.options.budgetMs / 1000} s, until intervals are within ` +
-            `${(100 * run.options.precision).toFixed(1)} %; ${run.options.coldStarts} cold starts`,
-        ],
-      },
+      ...(run.models.length > 0 ? [{ cells: ['turns', turns] }] : []),
     ],
   };
   const blocks: (Block | undefined)[] = [
-    ...(run.models.length > 0 ? [facts] : []),
+    facts,
     ceilingSection(run),
     notes.length > 0 ? { title: 'Notes', columns: [{ title: 'note' }], rows: notes } : undefined,
     ...labelled([run]).flatMap(({ label, row }) => {
