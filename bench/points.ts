@@ -10,6 +10,10 @@ export interface Point {
   density: number;
 }
 
+/** What the study of densities asks for, unless it is told. */
+export const CROSSOVER_SHAPES = ['784x256x256', '1x1024x1024', '128x768x768', '14x14x256x256x3', '56x56x64x64x3'];
+export const CROSSOVER_DENSITIES = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
+
 /** @param recipe absent: of all that the study compares */
 export const pointText = (shape: string, density: number, recipe = ''): string =>
   [shape, recipe, density < 1 ? String(density) : ''].filter(Boolean).join(' ');

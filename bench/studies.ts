@@ -4,11 +4,12 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileS
 import { dirname, join, relative } from 'node:path';
 import pc from 'picocolors';
 import { root } from '../scripts/paths.js';
-import { openPage } from './driver.js';
-import { floatRecipes, pointText, randomPoints } from './points.js';
+import { type Measure, openPage } from '../src/bench/drive/shape-pages.js';
+import { localVenue } from './driver.js';
+import { CROSSOVER_DENSITIES, CROSSOVER_SHAPES, floatRecipes, pointText, randomPoints } from './points.js';
 import { densitiesOf, recipesFor } from './recipes.js';
 import { slug, writeResults } from './results.js';
-import { type Measure, machineOf, printConditions, runThreads, threadText } from './session.js';
+import { machineOf, printConditions, runThreads, threadText } from './session.js';
 import { expandShapes, parseShape, SHAPES, weightShape } from './shapes.js';
 import { costReport, crossoverChart, crossoverReport, guaranteeReport, type Report } from './study-reports.js';
 import type { CostTimings, CrossoverTimings, GuaranteeTimings, PageOptions, StudyKind, StudyTimings } from './types.js';
@@ -43,8 +44,6 @@ const MOST_WEIGHTS = 2 ** 22;
 /** Random points beside the bench's shapes, of those that --points names. */
 const COST_SHARE = 0.5;
 const COST_DENSITIES = [0.5, 0.3, 0.1, 0.05];
-const CROSSOVER_SHAPES = ['784x256x256', '1x1024x1024', '128x768x768', '14x14x256x256x3', '56x56x64x64x3'];
-const CROSSOVER_DENSITIES = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
 
 const whole = ({ only, shapes, densities, module }: StudyOptions): boolean =>
   only.length + densities.length === 0 && !shapes && !module;
@@ -151,7 +150,7 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
   }
   if (kind !== 'crossover') return;
   const plot = file.replace(/(data[/\\])?([^/\\]+)\.json$/, '$2.svg');
-  const open = await openPage(executable, scripts, { ...page, threads: 1 }, () => {});
+  const open = await openPage(localVenue(executable, scripts), { ...page, threads: 1 }, () => {});
   try {
     writeFileSync(plot, await open.draw(crossoverChart(outcomes[0].timings as CrossoverTimings[])));
   } finally {

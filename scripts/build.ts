@@ -57,6 +57,8 @@ async function bundle(): Promise<void> {
     splitting: true,
     format: 'esm',
     platform: 'neutral',
+    // Of what is bundled because users should not have to install it: the plots of reports.
+    mainFields: ['module', 'main'],
     target: 'es2022',
     external: externals(),
     chunkNames: 'chunks/[name]-[hash]',
@@ -116,14 +118,16 @@ async function benchFiles() {
     logLevel: 'warning',
     // They lie beside: dist/wasm/a.js is the same.
     plugins: [besideBench, ...plugins],
-    external: ['node:*', 'webgpu'],
+    external: ['node:*', 'webgpu', '/peers/*'],
     platform: 'neutral',
     mainFields: ['module', 'main'],
   };
   const names = ['browser', 'node', 'ceiling-worker', 'thinfer-onnx', 'thinfer-tflite', 'ort', 'litert'];
   const entryPoints = names.map((name) => ({ in: `src/bench/page/${name}.ts`, out: name }));
-  const { outputFiles } = await build({ ...options, entryPoints });
-  return outputFiles ?? [];
+  // Apart: models should load what a page of theirs would, and nothing that the other one needs.
+  const shapes = [{ in: 'bench/page.ts', out: 'shapes' }];
+  const built = await Promise.all([entryPoints, shapes].map((entries) => build({ ...options, entryPoints: entries })));
+  return built.flatMap(({ outputFiles }) => outputFiles ?? []);
 }
 
 /** Modules that are shipped are imported from where they lie, seen from dist/bench/chunks. */
@@ -134,6 +138,11 @@ const besideBench: Plugin = {
       path: `../../wasm/${path.slice('thinfer:wasm/'.length)}.js`,
       external: true,
     }));
+    // The page of bench/ with the peers of users, who draw elsewhere.
+    build.onResolve({ filter: /^\.\/modules\.js$/ }, ({ importer }) =>
+      importer.includes('peers') ? { path: join(root, 'src/bench/page/peer-modules.ts') } : undefined,
+    );
+    build.onResolve({ filter: /^\.\/chart\.js$/ }, ({ path }) => ({ path, external: true }));
   },
 };
 

@@ -880,6 +880,18 @@ executor('1000 runs take no more memory than one, and it is what was planned', a
   model.free();
 });
 
+executor('a run whose nodes are timed answers the same, and tells of each that does something', async () => {
+  const { model } = await start(smallNet());
+  const { data: x } = smallNet().input(1);
+  const told = new Map<number, number>();
+  const timed = await model.run({ x }, { onNode: (node, ms) => told.set(node, ms), repeats: 3 });
+  assert.equal(timed, await model.run({ x }));
+  const running = model.explain().flatMap(({ variant }, i) => (variant === 'alias' ? [] : [i]));
+  assert.equal([...told.keys()], running);
+  assert.ok([...told.values()].every((ms) => ms >= 0));
+  model.free();
+});
+
 executor('runs that overlap answer as if they came one after the other', async () => {
   const net = smallNet();
   const { model } = await start(net);

@@ -92,6 +92,11 @@ export function madeUpInputs(inputs: readonly ValueReport[], shapes: readonly st
   );
 }
 
+/** @throws ThinferError for a file that can't be read */
+export async function readText(file: string): Promise<string> {
+  return new TextDecoder().decode(await readSource(file, file));
+}
+
 /** Writes a file that was asked for, and says so. */
 export async function save(file: string | undefined, contents: string | Uint8Array, what: string): Promise<void> {
   if (!file) return;

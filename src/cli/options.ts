@@ -44,6 +44,8 @@ export function choicesOf<T extends string>(text: string, option: string, choice
   return words as T[];
 }
 
+export const PEERS = ['ort', 'litert', 'tfjs'] as const;
+
 /** A list with commas. */
 export const listOf = (text: string | undefined): string[] => text?.split(',').filter(Boolean) ?? [];
 

@@ -14,22 +14,27 @@ export type ModelTensors = Record<string, Tensor<ElementType>>;
 /** Where each value of a run lies, on each backend. */
 type Places = Map<Backend, Map<ValueId, DeviceBuffer>>;
 
-/** Told of each step of a run: the node that it is of, and the milliseconds that it took. */
-export type OnStep = (node: Node, ms: number) => void;
+/** Times the steps of a run. */
+export interface StepClock {
+  /** Told of each step: the node that it is of, and the milliseconds that its kernel took. */
+  onStep(node: Node, ms: number): void;
+  /** Each kernel runs so many times: short ones are shorter than a browser's clock can tell. */
+  repeats: number;
+}
 
 /**
  * One run of a plan whose buffers are there, to arrays.
- * @param onStep makes each step a pass of its own
+ * @param clock makes each step a pass of its own
  */
 export async function execute(
   graph: Graph,
   planner: Planner,
   plan: Plan,
   data: InputData,
-  onStep?: OnStep,
+  clock?: StepClock,
 ): Promise<ModelOutputs> {
   const places = placesOf(plan);
-  await runSteps(graph, planner, plan, places, data, onStep);
+  await runSteps(graph, planner, plan, places, data, clock);
   const outputs: ModelOutputs = {};
   for (const { name, value } of graph.outputs) {
     const read = await readOutput(graph, planner, plan, places, data, value);
@@ -100,7 +105,7 @@ async function runSteps(
   plan: Plan,
   places: Places,
   data: InputData,
-  onStep?: OnStep,
+  clock?: StepClock,
 ): Promise<void> {
   await writeInputs(places, data);
   const elementsOf = (id: ValueId) => product(plan.shapes.get(id)!);
@@ -116,16 +121,18 @@ async function runSteps(
       const moved = await from.read(bufferOf(from, id), elementsOf(id), dtypeOf(id));
       to.write(bufferOf(to, id), moved);
     }
-    pass ??= { backend, open: backend.beginPass({ timed: onStep !== undefined }) };
+    pass ??= { backend, open: backend.beginPass({ timed: clock !== undefined }) };
     const start = performance.now();
-    pass.open.run(
-      plan.kernels[i],
-      inputs.map((id) => bufferOf(backend, id)),
-      bufferOf(backend, node.output),
-    );
-    if (!onStep) continue;
+    for (let times = clock?.repeats ?? 1; times > 0; times--) {
+      pass.open.run(
+        plan.kernels[i],
+        inputs.map((id) => bufferOf(backend, id)),
+        bufferOf(backend, node.output),
+      );
+    }
+    if (!clock) continue;
     await pass.open.submit();
-    onStep(node, pass.open.elapsedMs ?? performance.now() - start);
+    clock.onStep(node, (pass.open.elapsedMs ?? performance.now() - start) / clock.repeats);
     pass = undefined;
   }
   await pass?.open.submit();

@@ -15,7 +15,7 @@ import {
   freeBuffers,
   type ModelOutputs,
   type ModelTensors,
-  type OnStep,
+  type StepClock,
 } from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type ValueId } from './ir.js';
@@ -54,8 +54,10 @@ export interface ModelOptions {
 export interface ModelRunOptions {
   /** Refuses the run, or its result once it is there, when it is aborted. */
   signal?: AbortSignal;
-  /** Told what each node took, by its index in `explain`; the run is slower for it. */
+  /** Told what the kernels of each node take, by its index in `explain`. The run is slower for it. */
   onNode?: (node: number, ms: number) => void;
+  /** With `onNode`: each kernel runs so many times, because clocks have steps. Default 1. */
+  repeats?: number;
 }
 
 /** An input or output of a model. */
@@ -194,9 +196,9 @@ export class Model {
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  async run(inputs: ModelInputs, { signal, onNode }: ModelRunOptions = {}): Promise<ModelOutputs> {
-    const onStep = onNode && this.#indexed(onNode);
-    const arrays = (plan: Plan, data: InputData) => execute(this.#graph, this.#planner, plan, data, onStep);
+  async run(inputs: ModelInputs, { signal, onNode, repeats = 1 }: ModelRunOptions = {}): Promise<ModelOutputs> {
+    const clock = onNode && this.#clock(onNode, repeats);
+    const arrays = (plan: Plan, data: InputData) => execute(this.#graph, this.#planner, plan, data, clock);
     const outputs = await this.#run(inputs, 'arrays', arrays, signal);
     signal?.throwIfAborted();
     return outputs;
@@ -443,9 +445,9 @@ export class Model {
     return { drafts, placements, errors: [...errors.values()] };
   }
 
-  #indexed(onNode: (node: number, ms: number) => void): OnStep {
+  #clock(onNode: (node: number, ms: number) => void, repeats: number): StepClock {
     const indices = new Map(this.#graph.nodes.map(({ output }, i) => [output, i]));
-    return ({ output }, ms) => onNode(indices.get(output)!, ms);
+    return { repeats, onStep: ({ output }, ms) => onNode(indices.get(output)!, ms) };
   }
 
   #makeRoom(plan: Plan): void {

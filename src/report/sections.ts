@@ -19,6 +19,8 @@ export interface Section {
   title: string;
   /** Said under the title. */
   facts?: readonly string[];
+  /** On a page, shown when asked for. */
+  folded?: boolean;
   columns: readonly Column[];
   rows: readonly { cells: readonly (string | Cell)[]; strong?: boolean; weak?: boolean }[];
 }
@@ -33,7 +35,8 @@ export function formatMs(ms: number | undefined): string {
 export function formatBytes(bytes: number | undefined): string {
   if (bytes === undefined) return '-';
   if (bytes < 1e3) return `${bytes} B`;
-  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(2)} MB`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 export function candidateSection(title: string, candidates: readonly Candidate[]): Section {

@@ -43,9 +43,13 @@ async function loadPuppeteer(): Promise<Puppeteer> {
   return loaded.default.default ?? loaded.default;
 }
 
-async function start(options: BrowserOptions): Promise<Browser> {
+/** What it is started with, if it is started here. */
+const switchesOf = ({ name, browserUrl, flags }: Omit<BrowserOptions, 'url'>): string[] =>
+  name === 'chrome' && !browserUrl ? [...chromeFlags(), ...MEASURING_FLAGS, ...flags] : [...flags];
+
+export async function startBrowser(options: Omit<BrowserOptions, 'url'>): Promise<Browser> {
   const puppeteer = await loadPuppeteer();
-  const { name, executable, browserUrl, flags } = options;
+  const { name, executable, browserUrl } = options;
   const protocol = name === 'firefox' ? 'webDriverBiDi' : 'cdp';
   const common = { protocol, protocolTimeout: HANG_MS } as const;
   if (browserUrl) {
@@ -63,7 +67,7 @@ async function start(options: BrowserOptions): Promise<Browser> {
       });
     }
   }
-  const args = name === 'chrome' ? [...chromeFlags(), ...MEASURING_FLAGS, ...flags] : [...flags];
+  const args = switchesOf(options);
   // Threads and WebGPU wait for no prompt; timers are as fine as the page's isolation allows.
   const extraPrefsFirefox = { 'dom.webgpu.enabled': true };
   const launch = (more: LaunchOptions) =>
@@ -144,22 +148,22 @@ async function openPage(
   };
 }
 
+/** Ends what was started; leaves alone what ran before. */
+export async function endBrowser(browser: Browser, { browserUrl }: Pick<BrowserOptions, 'browserUrl'>): Promise<void> {
+  browser.removeAllListeners('disconnected');
+  if (browserUrl) return browser.disconnect();
+  await browser.close().catch(() => {});
+  // A renderer that hangs outlives the polite request.
+  browser.process()?.kill('SIGKILL');
+}
+
 export async function browserClient(options: BrowserOptions): Promise<Client> {
-  const browser = await start(options);
+  const browser = await startBrowser(options);
   return {
     browser: await browser.version(),
     remote: options.browserUrl !== undefined,
-    flags:
-      options.name === 'chrome' && !options.browserUrl
-        ? [...chromeFlags(), ...MEASURING_FLAGS, ...options.flags]
-        : [...options.flags],
+    flags: switchesOf(options),
     open: (onStep = () => {}) => openPage(browser, options, onStep),
-    async close() {
-      browser.removeAllListeners('disconnected');
-      if (options.browserUrl) return browser.disconnect();
-      await browser.close().catch(() => {});
-      // A renderer that hangs outlives the polite request.
-      browser.process()?.kill('SIGKILL');
-    },
+    close: () => endBrowser(browser, options),
   };
 }

@@ -36,7 +36,7 @@ const REFUSES: Readonly<Record<PeerName, (subject: Subject) => string | undefine
 };
 
 /** Where a package is put on the server. */
-export const modulesPath = (name: string): string => `/modules/${name}/`;
+export const modulesPath = (name: string): string => `/peers/${name}/`;
 
 const FILES: Readonly<Record<PeerName, Readonly<Record<BackendName | 'node', string>>>> = {
   ort: {
@@ -79,7 +79,7 @@ export function findPeers(
       name,
       version,
       script: `${scripts}${name}.js`,
-      entry: (backend) => (server ? `${server}/modules/${FILES[name][backend]}` : inNode()),
+      entry: (backend) => (server ? `${server}/peers/${FILES[name][backend]}` : inNode()),
       refuses: REFUSES[name],
     });
   }

@@ -17,9 +17,11 @@ const BATCH_MS = 20;
 /** Fewer turns make no interval. */
 const LEAST_ROUNDS = 6;
 const TIMEOUT_MS = 120_000;
-/** Milliseconds that runs node by node take, about, and the most and fewest of them. */
-const PROFILE_MS = 400;
-const PROFILE_RUNS = [3, 100] as const;
+/** Runs node by node: milliseconds of one, in which kernels are repeated, and how many. */
+const PROFILE_MS = 10;
+const MOST_REPEATS = 50;
+const PROFILE_RUNS = 24;
+const PROFILE_BUDGET_MS = 1000;
 
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\n')[0];
 
@@ -91,9 +93,10 @@ async function warm(task: WarmTask, say: Say): Promise<WarmResult> {
     const [ours] = opened;
     if (ours?.profile) {
       say(0.9, 'thinfer: node by node');
-      const runs = Math.round(PROFILE_MS / Math.max(result.contenders[0].warm?.ms ?? 1, 0.01));
-      const [least, most] = PROFILE_RUNS;
-      Object.assign(result, await ours.profile(Math.min(Math.max(runs, least), most)));
+      const ms = Math.max(result.contenders[0].warm?.ms ?? 1, 0.01);
+      const repeats = Math.min(Math.ceil(PROFILE_MS / ms), MOST_REPEATS);
+      const runs = Math.round(PROFILE_BUDGET_MS / (repeats * ms));
+      Object.assign(result, await ours.profile(Math.min(Math.max(runs, 3), PROFILE_RUNS), repeats));
       result.device = ours.device ?? '';
     }
     return result;

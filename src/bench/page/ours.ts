@@ -50,7 +50,7 @@ export const opensWith =
         const answers = await model.run(given);
         return outputs.map((name) => answers[name].data as Elements);
       },
-      async profile(runs): Promise<Pick<WarmResult, 'layers' | 'plan' | 'rates'>> {
+      async profile(runs, repeats): Promise<Pick<WarmResult, 'layers' | 'plan' | 'rates'>> {
         const samples = model.explain().map((): number[] => []);
         // A node may be several steps.
         const onNode = (node: number, took: number) => {
@@ -59,7 +59,7 @@ export const opensWith =
         };
         for (let i = 0; i < runs; i++) {
           for (const mine of samples) mine.push(0);
-          await model.run(given, { onNode });
+          await model.run(given, { onNode, repeats });
         }
         const ms = samples.map(middleMean);
         const report = model.report()!;

@@ -83,8 +83,8 @@ export interface Opened {
   tune?(): Promise<void>;
   /** One run, with its outputs in JavaScript, in the order of the task. */
   run(): Promise<Elements[]>;
-  /** Milliseconds of each node, of `runs`, and what the plan is: ours only. */
-  profile?(runs: number): Promise<Pick<WarmResult, 'layers' | 'plan' | 'rates'>>;
+  /** Milliseconds of each node, of `runs` in which each kernel is repeated, and what the plan is: ours only. */
+  profile?(runs: number, repeats: number): Promise<Pick<WarmResult, 'layers' | 'plan' | 'rates'>>;
   free(): void;
 }
 

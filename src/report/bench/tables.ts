@@ -1,12 +1,14 @@
 // Results of thinfer bench as tables, for a terminal and for the page.
 import {
   type BenchRun,
+  type CrossoverRow,
   type LayerRow,
   type ModelRow,
   PHASES,
   type ResultsFile,
   type RuntimeName,
   type RuntimeRow,
+  type ShapeRow,
 } from '../../bench/results.js';
 import type { Timing } from '../../bench/statistics.js';
 import { type Column, formatBytes, formatMs, type Section } from '../sections.js';
@@ -36,10 +38,10 @@ export function speedUp(ours: Timing, theirs: Timing): { ratio: number; low: num
 }
 
 export const describeRun = ({ machine, client, date, thinfer }: BenchRun): string[] => [
-  `thinfer ${thinfer}, ${date.slice(0, 16).replace('T', ' ')} UTC`,
+  ...(date ? [`thinfer ${thinfer}, ${date.slice(0, 16).replace('T', ' ')} UTC`] : []),
   client.remote
     ? `in ${client.browser}, ${client.cores} cores, somewhere else (${client.userAgent})`
-    : `in ${client.browser} on ${machine.cpu}, ${machine.cores} cores, ${formatBytes(machine.memoryBytes)}, ${machine.platform}`,
+    : `in ${client.browser} on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryBytes ? `${formatBytes(machine.memoryBytes)}, ` : ''}${machine.platform}`,
   `WebGPU: ${client.adapter ?? 'none'}; ${client.isolated ? 'cross-origin isolated' : 'not isolated: no threads'}`,
 ];
 
@@ -48,6 +50,7 @@ export function modelSection(row: ModelRow): Section {
   const { model, device, bytes, runtimes, reference } = row;
   const ours = runtimes[0].warm;
   const slowest = Math.max(...runtimes.map(({ warm }) => warm?.ms ?? 0));
+  const hasFailed = runtimes.some(({ failed }) => failed);
   const isCold = runtimes.some(({ cold }) => cold);
   const isMeasured = (of: (cold: NonNullable<RuntimeRow['cold']>) => number | undefined) =>
     runtimes.some(({ cold }) => cold && of(cold) !== undefined);
@@ -65,7 +68,7 @@ export function modelSection(row: ModelRow): Section {
       ...(isCold ? [right('cold ms')] : []),
       ...(hasTransfer ? [right('transfer')] : []),
       ...(hasPeak ? [right('peak memory')] : []),
-      { title: '' },
+      ...(hasFailed ? [{ title: 'problem' }] : []),
     ],
     rows: runtimes.map((runtime, i) => {
       const { warm, cold, difference, failed } = runtime;
@@ -83,7 +86,7 @@ export function modelSection(row: ModelRow): Section {
           ...(isCold ? [cold ? formatMs(cold.ms) : '-'] : []),
           ...(hasTransfer ? [formatBytes(cold?.transferBytes)] : []),
           ...(hasPeak ? [formatBytes(cold?.residentBytes)] : []),
-          failed ?? '',
+          ...(hasFailed ? [failed ?? ''] : []),
         ],
       };
     }),
@@ -172,9 +175,74 @@ export function ceilingSection({ ceilings }: BenchRun): Section | undefined {
   };
 }
 
+/** Kernels of ours beside operators of peers, a table for each shape. */
+export function shapeSections({ shapes = [] }: BenchRun): Section[] {
+  const groups = new Map<string, ShapeRow[]>();
+  for (const row of shapes) {
+    const title = `${row.shape}, ${configuration({ backend: 'wasm', threads: row.threads })}`;
+    groups.set(title, [...(groups.get(title) ?? []), row]);
+  }
+  return [...groups].map(([title, rows]) => {
+    const slowest = Math.max(...rows.map(({ timing }) => timing.ms));
+    return {
+      title,
+      columns: [
+        { title: 'runtime' },
+        { title: 'kernel' },
+        { title: 'weights' },
+        right('not zero'),
+        right('ms'),
+        right('95 %'),
+        right('GMAC/s'),
+        right('as dense'),
+        right('error'),
+      ],
+      rows: rows.map(({ runtime, kernel, weights, density, timing, gmacs, denseGmacs, error, chosen }) => ({
+        strong: chosen,
+        cells: [
+          RUNTIMES[runtime],
+          kernel,
+          weights,
+          `${Math.round(100 * density)} %`,
+          { text: formatMs(timing.ms), bar: timing.ms / slowest },
+          interval(timing),
+          gmacs.toFixed(1),
+          denseGmacs.toFixed(1),
+          error.toExponential(0),
+        ],
+      })),
+    };
+  });
+}
+
+/** Milliseconds by density and format, a table for each shape. */
+export function crossoverSections({ crossover = [] }: BenchRun): Section[] {
+  const title = ({ shape, threads }: CrossoverRow) => `${shape}, ${configuration({ backend: 'wasm', threads })}`;
+  return [...new Set(crossover.map(title))].map((name) => {
+    const rows = crossover.filter((row) => title(row) === name);
+    const formats = [...new Set(rows.map(({ weights }) => weights))];
+    const densities = [...new Set(rows.map(({ density }) => density))].sort((a, b) => a - b);
+    return {
+      title: `By density: ${name}`,
+      facts: ['milliseconds of the fastest kernel of each format'],
+      columns: [right('not zero'), ...formats.map(right)],
+      rows: densities.map((density) => ({
+        cells: [
+          `${Math.round(100 * density)} %`,
+          ...formats.map((weights) =>
+            formatMs(rows.find((row) => row.density === density && row.weights === weights)?.ms),
+          ),
+        ],
+      })),
+    };
+  });
+}
+
 export const runSections = (run: BenchRun): Section[] =>
   [
     ...run.models.flatMap((row) => [modelSection(row), coldSection(row), layerSection(row)]),
+    ...shapeSections(run),
+    ...crossoverSections(run),
     ceilingSection(run),
   ].filter((section) => section !== undefined);
 
