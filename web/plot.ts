@@ -4,7 +4,9 @@ import uPlot from 'uplot';
 /** Runs that are shown. */
 const SHOWN = 240;
 const MIN_HEIGHT = 190;
-const LABELS = 18;
+/** Two rows of labels lie above the curve. */
+const ROW = 14;
+const LABELS = 2 * ROW + 4;
 
 const sizeOf = ({ clientWidth, clientHeight }: HTMLElement) => ({
   width: Math.max(clientWidth, 200),
@@ -32,7 +34,6 @@ export class TimePlot {
     this.#plot = new uPlot(
       {
         ...sizeOf(box),
-        // Labels of marks lie above.
         padding: [LABELS, 8, 0, 0],
         legend: { show: false },
         cursor: { show: false },
@@ -102,7 +103,7 @@ export class TimePlot {
     ctx.fillStyle = style.getPropertyValue('--text');
     ctx.strokeStyle = style.getPropertyValue('--muted');
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-    let free = Number.NEGATIVE_INFINITY;
+    const free = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
     const pad = 4 * devicePixelRatio;
     for (const { at, label } of this.#marks) {
       const x = Math.max(this.#plot.valToPos(at, 'x', true), bbox.left);
@@ -114,9 +115,10 @@ export class TimePlot {
       }
       // Labels that would lie on one another are left out.
       const { width } = ctx.measureText(label);
-      if (x < free || x + pad + width > bbox.left + bbox.width) continue;
-      ctx.fillText(label, x + pad, bbox.top - LABELS * devicePixelRatio);
-      free = x + pad + width + pad;
+      const row = free.findIndex((from) => x >= from);
+      if (row < 0 || x + pad + width > bbox.left + bbox.width) continue;
+      ctx.fillText(label, x + pad, bbox.top - (LABELS - row * ROW) * devicePixelRatio);
+      free[row] = x + pad + width + pad;
     }
     ctx.restore();
   }

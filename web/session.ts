@@ -70,7 +70,7 @@ export class Session {
   /** What worked last. */
   #good: { file: ModelFile; config: Config } | undefined;
   /** What was done in idle time since the last change. */
-  #done = { gpu: false, tuned: false, agreed: false, runs: 0, measuredMs: 0 };
+  #done = { gpu: false, tuned: false, agreed: false, failed: false, runs: 0, measuredMs: 0 };
   #working = false;
   /** Something is wanted since the step under way began. */
   #called = false;
@@ -170,7 +170,7 @@ export class Session {
     try {
       await this.#engine.configure(config);
       this.#have = { threads: this.#have.threads, file: this.#have.file, config };
-      this.#done = { gpu: this.#done.gpu, tuned: false, agreed: false, runs: 0, measuredMs: 0 };
+      this.#done = { gpu: this.#done.gpu, tuned: false, agreed: false, failed: false, runs: 0, measuredMs: 0 };
     } catch (error) {
       return this.#fail('form', error, this.#have.file!);
     }
@@ -230,16 +230,14 @@ export class Session {
         return false;
       }
     } catch (error) {
-      if (!isAbort(error)) this.#view.failed('input', messageOf(error));
-      return this.#hasWork();
+      if (isAbort(error)) return true;
+      // A lost GPU, perhaps: a run knows what to do about it.
+      if (done.failed) this.#view.failed('input', messageOf(error));
+      else this.#have.input = undefined;
+      done.failed = true;
+      return this.#have.input === undefined;
     }
     return true;
-  }
-
-  #hasWork(): boolean {
-    const { wanted } = this;
-    const have = this.#have;
-    return have.file !== wanted.file || have.config !== wanted.config || have.input !== wanted.input;
   }
 
   #lost(why: string): void {
