@@ -13,6 +13,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { launch } from '../scripts/launch.js';
 import { requireCapability } from './support/capability.js';
+import { OnnxWriter } from './support/onnx-writer.js';
 
 const root = process.cwd();
 const chrome = process.env.CHROME_PATH;
@@ -148,6 +149,26 @@ class Visit {
     await (await this.handle('#model-file')).uploadFile(path);
   }
 
+  /** A white picture. */
+  async white(): Promise<string> {
+    const path = join(folder, 'white.png') as `${string}.png`;
+    const blank = await browser.newPage();
+    await blank.screenshot({ path });
+    await blank.close();
+    await this.tab.bringToFront();
+    return path;
+  }
+
+  /** Puts a picture that is white in its corner on the stage, which is black there until then. */
+  async choosePicture(path: string): Promise<void> {
+    await (await this.handle('#image-file')).uploadFile(path);
+    await this.tab.waitForFunction(() => {
+      const stage = document.getElementById('stage') as HTMLCanvasElement;
+      return stage.getContext('2d')!.getImageData(0, 0, 1, 1).data[0] === 255;
+    });
+    await this.settled();
+  }
+
   best(): Promise<string> {
     return this.tab.$eval('#answers li span', (element) => element.textContent!);
   }
@@ -172,8 +193,7 @@ class Visit {
 test('answers at once, on every width, light and dark, with nothing that axe-core minds', async () => {
   const visit = await Visit.to(served);
   const { tab } = visit;
-  await visit.until('status', /Ankle boot/);
-  await visit.settled();
+  await visit.until('status', /^Ankle boot, .* Dense f32: [\d.]+ ms, 2\.34 MB\.$/);
   assert.is(await visit.best(), 'Ankle boot');
   assert.match(await visit.text('same-note'), /^test images, 9\d right/);
   assert.is(await visit.text('same'), '100 of 100');
@@ -297,17 +317,7 @@ test('takes pictures: test images, drawings, files, noise', async () => {
   // What is dark on white is turned round, unless that is not wanted.
   const corner = () =>
     tab.$eval('#preview', (canvas) => (canvas as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, 1, 1).data[0]);
-  const white = join(folder, 'white.png');
-  const blank = await browser.newPage();
-  await blank.screenshot({ path: white });
-  await blank.close();
-  await (await visit.handle('#image-file')).uploadFile(white);
-  // What was drawn is on the stage until the file is read.
-  await tab.waitForFunction(
-    () =>
-      (document.getElementById('stage') as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, 1, 1).data[0] > 0,
-  );
-  await visit.settled();
+  await visit.choosePicture(await visit.white());
   assert.is(await corner(), 0);
   await tab.click('#invert');
   await visit.settled();
@@ -375,6 +385,48 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
   await tab.select('#model', 'student');
   await visit.until('answers', /Ankle boot/);
   assert.is(await visit.isShown('file-error'), false);
+  await visit.end();
+});
+
+test('asks for sizes that a model leaves open, and for what pixels become', async () => {
+  // The mean of each channel.
+  const model = new OnnxWriter()
+    .input('picture', ['N', 3, 'H', 'W'])
+    .floats('weights', [3, 3], [1, 0, 0, 0, 1, 0, 0, 0, 1])
+    .node('GlobalAveragePool', ['picture'], ['means'])
+    .node('Flatten', ['means'], ['flat'])
+    .node('MatMul', ['flat', 'weights'], ['channels'])
+    .output('channels');
+  const path = join(folder, 'means.onnx');
+  writeFileSync(path, model.bytes());
+  const visit = await Visit.to(served);
+  const { tab } = visit;
+  await visit.openModel(path);
+  await visit.until('preview-text', /224 × 224$/);
+  const fields = await tab.$$('#sizes input');
+  assert.is(fields.length, 2);
+  for (const [i, size] of ['40', '32'].entries()) {
+    await fields[i].evaluate((field, value) => {
+      (field as HTMLInputElement).value = value;
+      field.dispatchEvent(new Event('change'));
+    }, size);
+  }
+  await visit.until('preview-text', /32 × 40$/);
+  await visit.choosePicture(await visit.white());
+  for (const [scaling, channels] of [
+    ['bytes', /255\.0.*255\.0.*255\.0/],
+    ['imagenet', /2\.640.*2\.429.*2\.249/],
+    ['unit', /1\.000.*1\.000.*1\.000/],
+  ] as const) {
+    await tab.select('#scaling', scaling);
+    await visit.until('answers', channels);
+  }
+  await visit.settled();
+  assert.match(await visit.text('sparsity-text'), /^67 % zeros, 3 of 9 left/);
+  const refused = await tab.$$eval('input[name=form]:disabled', (all) =>
+    all.map((radio) => radio.getAttribute('value')),
+  );
+  assert.equal(refused, ['ternary', 'binary', 'xnor']);
   await visit.end();
 });
 
