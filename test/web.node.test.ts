@@ -49,6 +49,9 @@ test.after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** A folder of the host, so that nothing of the page counts on being at its root. */
+const FOLDER = '/some/where';
+
 /**
  * Any static host: no special headers.
  * @param prelude code that the page's worker begins with
@@ -58,7 +61,8 @@ async function host(prelude: string, answer = (_path: string, _response: ServerR
   const page = join(root, 'dist/web');
   const files = sirv(page, { dev: true });
   const server = createServer((request, response) => {
-    const path = request.url!;
+    request.url = request.url!.replace(FOLDER, '');
+    const path = request.url;
     if (answer(path, response)) return;
     if (path !== '/worker.js') return files(request, response);
     response.setHeader('Content-Type', 'text/javascript');
@@ -66,7 +70,7 @@ async function host(prelude: string, answer = (_path: string, _response: ServerR
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   servers.push(server);
-  return `http://localhost:${(server.address() as AddressInfo).port}`;
+  return `http://localhost:${(server.address() as AddressInfo).port}${FOLDER}/`;
 }
 
 /** A visit to the page; what it throws or complains of fails the test. */
