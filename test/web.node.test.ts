@@ -267,6 +267,12 @@ test('measures every form, prunes, and changes threads', async () => {
   await tab.waitForFunction(() => document.getElementById('compare')!.getAttribute('aria-pressed') === 'false');
   for (const text of await figures()) assert.match(text, /^[\d.]+ ms · [\d.]+ [kM]B$/);
   assert.is(await visit.text('same'), '100 of 100', 'back at the dense form');
+  // Stopped by a second click.
+  await tab.click('#compare');
+  await visit.until('form-hint', /^Nothing is changed/);
+  await tab.click('#compare');
+  await tab.waitForFunction(() => document.getElementById('compare')!.getAttribute('aria-pressed') === 'false');
+  await visit.choose('dense');
   const dense = await visit.bytes();
   await visit.choose('int8');
   assert.ok((await visit.bytes()) < dense / 3);
@@ -372,6 +378,18 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
   await visit.settled();
   assert.match(await visit.text('answer-note'), /640 numbers/);
 
+  // Dropped on the page.
+  await tab.evaluate(async () => {
+    const bytes = await (await fetch('models/resnet8_cifar10_f32.tflite')).blob();
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], 'dropped.tflite'));
+    for (const type of ['dragover', 'drop'])
+      document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true }));
+  });
+  await visit.until('about', /^318 kB, 10 layers/);
+  await visit.until('answer-note', /10 numbers/);
+  assert.is(await visit.isShown('drop'), false);
+
   const student = readFileSync(join(root, 'models/fashion_student.onnx'));
   const [broken, text] = ['broken.onnx', 'notes.tflite'].map((name) => join(folder, name));
   writeFileSync(broken, student.subarray(0, student.length / 2));
@@ -383,8 +401,8 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
     await visit.openModel(path);
     await visit.until('file-error', said);
     await visit.settled();
-    assert.is(await tab.$eval('#model', (select) => (select as HTMLSelectElement).value), 'ad_autoencoder_f32.tflite');
-    assert.match(await visit.text('answer-note'), /640 numbers/);
+    assert.is(await tab.$eval('#model', (select) => (select as HTMLSelectElement).value), 'dropped.tflite');
+    assert.match(await visit.text('answer-note'), /10 numbers/);
   }
   await tab.select('#model', 'student');
   await visit.until('answers', /Ankle boot/);

@@ -21,8 +21,9 @@ function compare(values: Numbers, dense: Numbers | undefined, areParts: boolean,
   let furthest = 0;
   for (let i = 0; i < values.length; i++) furthest = Math.max(furthest, Math.abs(values[i] - dense[i]));
   const same = best(values) === best(dense);
-  const apart = areParts ? `shares differ by ${percent(furthest)}` : `numbers differ by ${furthest.toPrecision(3)}`;
-  return { short: same ? 'yes' : 'no', long: `this picture: ${same ? 'same' : 'another'}, ${apart} at most` };
+  const apart = areParts ? percent(Math.max(furthest, 0.001)) : furthest.toPrecision(3);
+  const long = `this picture: ${same ? `same, within ${apart}` : `another, ${apart} apart`}`;
+  return { short: same ? 'yes' : 'no', long };
 }
 
 export class AnswerView {

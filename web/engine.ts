@@ -100,6 +100,8 @@ export class Engine {
   #model: Model | undefined;
   #dense: Model | undefined;
   #images: Batch | undefined;
+  /** How far the test images are. */
+  #tested: (Agreement & { model: Model; next: number }) | undefined;
   /** What the dense form says to the test images. */
   #denseAnswers: number[] = [];
   #inputs: ModelInputs = {};
@@ -218,30 +220,38 @@ export class Engine {
   /** Test images for `agreement`. */
   setImages(images: Batch): void {
     this.#images = images;
+    this.#tested = undefined;
     this.#denseAnswers = [];
   }
 
-  /** How many test images get the answer that the dense form gives; undefined when something else came up. */
-  async agreement(): Promise<Agreement | undefined> {
+  /**
+   * How many test images get the answer that the dense form gives; undefined where that is not worth its time. What was
+   * interrupted goes on where it was, as long as the model is the same.
+   */
+  async agreement(): Promise<Agreement | 'interrupted' | undefined> {
     const { signal } = this.#idle;
     const { device } = this.#runtimes.get(this.#config!.backend)!.backends[0];
     if (!this.#images || device.macsPerNs < SOFTWARE_RATE) return undefined;
     const { count, pixels, labels } = this.#images;
-    const result: Agreement = { images: count, same: 0, correct: 0 };
-    const dense = (await this.#denseModel()) ?? this.#model!;
-    for (let first = 0; first < count; first += BATCH) {
+    const model = this.#model!;
+    if (this.#tested?.model !== model) this.#tested = { model, next: 0, images: count, same: 0, correct: 0 };
+    const result = this.#tested;
+    const dense = (await this.#denseModel()) ?? model;
+    for (; result.next < count; result.next += BATCH) {
+      if (signal.aborted) return 'interrupted';
+      const first = result.next;
       const image = pixels.subarray(first * 784, Math.min(first + BATCH, count) * 784);
       const answersOf = async (model: Model) =>
         argmax(Object.values(await model.run({ [model.inputs[0].name]: image }))[0]);
       if (this.#denseAnswers.length <= first) this.#denseAnswers.push(...(await answersOf(dense)));
-      for (const [i, answer] of (await answersOf(this.#model!)).entries()) {
+      for (const [i, answer] of (await answersOf(model)).entries()) {
         result.same += Number(answer === this.#denseAnswers[first + i]);
         result.correct += Number(answer === labels[first + i]);
       }
       await breathe();
-      if (signal.aborted) return undefined;
     }
-    return result;
+    const { images, same, correct } = result;
+    return { images, same, correct };
   }
 
   /** Ends what is done in idle time; with `all`, the run or download in progress too: its call fails with AbortError. */

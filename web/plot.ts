@@ -2,7 +2,7 @@
 import uPlot from 'uplot';
 
 /** Runs that are shown. */
-const SHOWN = 240;
+const SHOWN = 800;
 const MIN_HEIGHT = 190;
 /** Two rows of labels lie above the curve. */
 const ROW = 14;
@@ -34,7 +34,7 @@ export class TimePlot {
     this.#plot = new uPlot(
       {
         ...sizeOf(box),
-        padding: [LABELS, 8, 0, 0],
+        padding: [LABELS, 16, 0, 0],
         legend: { show: false },
         cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_plot, _low, high) => [0, this.#top(high)] } },
@@ -42,10 +42,7 @@ export class TimePlot {
           { ...axis, size: 26, values: (_plot, ticks) => ticks.map((tick) => String(tick)) },
           { ...axis, size: 46 },
         ],
-        series: [
-          {},
-          { stroke: colour('--accent'), width: 1, points: { show: true, size: 3, fill: colour('--accent') } },
-        ],
+        series: [{}, { stroke: colour('--accent'), width: 1, points: { show: false } }],
         hooks: { draw: [() => this.#drawMarks()] },
       },
       [[], []],

@@ -55,11 +55,11 @@ interface Wanted {
 }
 
 /** Runs that make a median. */
-const RUNS = 15;
+const RUNS = 61;
 /** Milliseconds of measuring between two looks at what is wanted. */
 const SLICE_MS = 120;
 /** Slow devices get fewer runs. */
-const MEASURING_MS = 1500;
+const MEASURING_MS = 800;
 
 export class Session {
   readonly #engine: Remote<Engine>;
@@ -156,7 +156,10 @@ export class Session {
       this.#have = { threads: this.#have.threads, file };
       if (this.#wanted.file !== file) return true;
       const config = this.#view.loaded(file, facts);
-      if (this.#wanted.config) this.#view.wentBack(file, this.#wanted.config);
+      // What was chosen while the model before was there is not for this one.
+      const before = this.#good;
+      const isBack = file === before?.file && this.#wanted.config === before.config;
+      if (isBack) this.#view.wentBack(file, before.config);
       else this.#wanted.config = config;
     } catch (error) {
       this.#fail('file', error, file);
@@ -204,6 +207,7 @@ export class Session {
   async #idle({ live, testImages }: Wanted): Promise<boolean> {
     const done = this.#done;
     const { config } = this.#have;
+    const isMeasured = done.runs >= RUNS || done.measuredMs >= MEASURING_MS;
     try {
       if (!done.gpu) {
         done.gpu = true;
@@ -213,19 +217,18 @@ export class Session {
         this.#view.doing('timing kernels');
         const report = await this.#engine.tune();
         if (report) this.#view.tuned(report);
-      } else if (live || (done.runs < RUNS && done.measuredMs < MEASURING_MS)) {
+      } else if (testImages && !done.agreed && (live || isMeasured)) {
+        this.#view.doing('comparing on test images');
+        const agreement = await this.#engine.agreement();
+        done.agreed = agreement !== 'interrupted';
+        if (typeof agreement === 'object' && this.#have.config === config) this.#view.agreed(agreement);
+      } else if (live || !isMeasured) {
         if (!live) this.#view.doing('measuring');
         const start = performance.now();
         const times = await this.#engine.measure(RUNS, SLICE_MS);
         done.runs += times.length;
         done.measuredMs += performance.now() - start;
         if (this.#have.config === config) this.#view.measured(times);
-      } else if (testImages && !done.agreed) {
-        this.#view.doing('comparing on test images');
-        const agreement = await this.#engine.agreement();
-        // Undefined: not worth its time here, or interrupted, and then something else is wanted.
-        done.agreed = true;
-        if (agreement && this.#have.config === config) this.#view.agreed(agreement);
       } else {
         return false;
       }
