@@ -71,6 +71,9 @@ export interface Answer {
   backend: BackendName;
 }
 
+/** A GPU, or why there is none. */
+export type Gpu = { label: string; isSoftware: boolean } | { reason: string };
+
 /** What the test images tell. */
 export interface Agreement {
   images: number;
@@ -124,13 +127,14 @@ export class Engine {
    * Looks for a GPU: its name, or why there is none.
    * @param onLost called with the reason each time a device is gone
    */
-  async findGpu(onLost: (why: string) => void): Promise<{ label: string } | { reason: string }> {
+  async findGpu(onLost: (why: string) => void): Promise<Gpu> {
     const { gpu } = navigator;
     if (!gpu) return { reason: 'This browser has no WebGPU.' };
     try {
       const runtime = await createRuntime({ backends: ['webgpu'], gpu: watched(gpu, onLost), tune: 'off' });
       this.#runtimes.set('webgpu', runtime);
-      return { label: runtime.backends[0].device.label };
+      const { label, macsPerNs } = runtime.backends[0].device;
+      return { label, isSoftware: macsPerNs < SOFTWARE_RATE };
     } catch (error) {
       return { reason: error instanceof ThinferError ? (error.hint ?? error.message) : String(error) };
     }

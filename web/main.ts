@@ -3,7 +3,7 @@ import { type Remote, wrap } from 'comlink';
 import type { ModelInputs } from '../src/graph/model.js';
 import { AnswerView } from './answer-view.js';
 import { Controls } from './controls.js';
-import type { Agreement, Answer, Config, Engine, Loaded, Report } from './engine.js';
+import type { Agreement, Answer, Config, Engine, Gpu, Loaded, Report } from './engine.js';
 import { type FormName, labelOf } from './forms.js';
 import { SCALINGS, type Scaling } from './image.js';
 import { SHIPPED, type Shipped } from './models.js';
@@ -213,9 +213,11 @@ class Page implements View {
     this.#controls.showThreads(threads, notes);
   }
 
-  foundGpu(gpu: { label: string } | { reason: string }): void {
-    if ('label' in gpu) this.#controls.showGpu(`WebGPU: ${gpu.label}.`, true);
-    else this.#controls.showGpu(`No WebGPU here: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
+  foundGpu(gpu: Gpu): void {
+    if ('label' in gpu) {
+      const slow = gpu.isSoftware ? ': software, which gives right answers slowly' : '';
+      this.#controls.showGpu(`WebGPU: ${gpu.label}${slow}.`, true);
+    } else this.#controls.showGpu(`No WebGPU here: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
   }
 
   lostGpu(why: string): void {

@@ -83,10 +83,12 @@ export class TimePlot {
     this.#box.setAttribute('aria-label', text);
   }
 
-  /** First runs of a kernel take several times as long: they may leave the picture. */
+  /** First runs of a kernel take several times as long: they may leave the picture. What runs now may not. */
   #top(high: number): number {
-    const sorted = [...this.#times].sort((a, b) => a - b);
-    const usual = sorted[Math.floor(sorted.length * 0.85)] ?? 1;
+    const quantile = (times: readonly number[], share: number) =>
+      [...times].sort((a, b) => a - b)[Math.floor(share * times.length)] ?? 0;
+    const now = this.#runs.findIndex((run) => run >= (this.#marks.at(-1)?.at ?? 0));
+    const usual = Math.max(quantile(this.#times, 0.85), quantile(this.#times.slice(Math.max(now, 0)), 0.5));
     return Math.max(Math.min(high ?? 1, 1.6 * usual) * 1.1, 0.1);
   }
 
@@ -104,17 +106,18 @@ export class TimePlot {
     const pad = 4 * devicePixelRatio;
     for (const { at, label } of this.#marks) {
       const x = Math.max(this.#plot.valToPos(at, 'x', true), bbox.left);
+      const { width } = ctx.measureText(label);
+      // Labels that would lie on one another are left out.
+      const row = x + pad + width > bbox.left + bbox.width ? -1 : free.findIndex((from) => x >= from);
+      const top = bbox.top - (row < 0 ? 0 : (LABELS - row * ROW) * devicePixelRatio);
       if (x > bbox.left) {
         ctx.beginPath();
-        ctx.moveTo(x, bbox.top - LABELS * devicePixelRatio);
+        ctx.moveTo(x, top);
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
       }
-      // Labels that would lie on one another are left out.
-      const { width } = ctx.measureText(label);
-      const row = free.findIndex((from) => x >= from);
-      if (row < 0 || x + pad + width > bbox.left + bbox.width) continue;
-      ctx.fillText(label, x + pad, bbox.top - (LABELS - row * ROW) * devicePixelRatio);
+      if (row < 0) continue;
+      ctx.fillText(label, x + pad, top);
       free[row] = x + pad + width + pad;
     }
     ctx.restore();

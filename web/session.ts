@@ -1,7 +1,7 @@
 // Keeps the engine doing what the page wants: one thing at a time, the newest wish first, measurements when there is none.
 import { proxy, type Remote } from 'comlink';
 import type { ModelInputs } from '../src/graph/model.js';
-import type { Agreement, Answer, Config, Engine, Loaded, Report } from './engine.js';
+import type { Agreement, Answer, Config, Engine, Gpu, Loaded, Report } from './engine.js';
 
 /** A model to load. */
 export interface ModelFile {
@@ -22,7 +22,7 @@ export type Place = 'file' | 'form' | 'input' | 'threads';
 /** What is shown. */
 export interface View {
   opened(machine: Machine): void;
-  foundGpu(gpu: { label: string } | { reason: string }): void;
+  foundGpu(gpu: Gpu): void;
   lostGpu(why: string): void;
   loading(file: ModelFile, bytes: number, total: number | undefined): void;
   /** @returns how it is to run at first */
