@@ -456,7 +456,7 @@ test('goes on where a host sends no headers and the browser has no WebGPU', asyn
   const url = await host("Object.defineProperty(WorkerNavigator.prototype, 'gpu', { value: undefined });");
   const visit = await Visit.to(url);
   const { tab } = visit;
-  await visit.until('gpu-text', /^No WebGPU here: This browser has no WebGPU/);
+  await visit.until('gpu-text', /^No WebGPU: this browser has none/);
   await visit.settled();
   assert.is(await tab.evaluate(() => crossOriginIsolated), false);
   assert.ok(await tab.$eval('#threads', (select) => (select as HTMLSelectElement).disabled));

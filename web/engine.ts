@@ -129,7 +129,7 @@ export class Engine {
    */
   async findGpu(onLost: (why: string) => void): Promise<Gpu> {
     const { gpu } = navigator;
-    if (!gpu) return { reason: 'This browser has no WebGPU.' };
+    if (!gpu) return { reason: 'this browser has none.' };
     try {
       const runtime = await createRuntime({ backends: ['webgpu'], gpu: watched(gpu, onLost), tune: 'off' });
       this.#runtimes.set('webgpu', runtime);

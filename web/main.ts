@@ -15,6 +15,13 @@ import { Stage } from './stage.js';
 import { loadTestImages, Strip } from './strip.js';
 import { element, ms, percent, say, showNodes, size } from './views.js';
 
+/** By the names of getUserMedia's errors, whose messages differ from browser to browser. */
+const CAMERA_ERRORS: Readonly<Record<string, string>> = {
+  NotAllowedError: 'this page may not use it. Allow it in the address bar, then press Camera again.',
+  NotFoundError: 'this device has none.',
+  NotReadableError: 'something else is using it.',
+};
+
 const fileOf = ({ id, file }: Shipped): ModelFile => ({
   name: id,
   source: new URL(`models/${file}`, document.baseURI).href,
@@ -170,9 +177,7 @@ class Page implements View {
       say('status', 'The camera is on.');
     } catch (error) {
       const { name, message } = error as Error;
-      const refused = name === 'NotAllowedError';
-      const hint = refused ? ' Allow it in the address bar, then press Camera again.' : '';
-      say('input-error', `No camera: ${message.replace(/\.?$/, '.')}${hint}`);
+      say('input-error', `No camera: ${CAMERA_ERRORS[name] ?? message.replace(/\.?$/, '.')}`);
     }
   }
 
@@ -217,7 +222,7 @@ class Page implements View {
     if ('label' in gpu) {
       const slow = gpu.isSoftware ? ': software, which gives right answers slowly' : '';
       this.#controls.showGpu(`WebGPU: ${gpu.label}${slow}.`, true);
-    } else this.#controls.showGpu(`No WebGPU here: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
+    } else this.#controls.showGpu(`No WebGPU: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
   }
 
   lostGpu(why: string): void {
@@ -379,7 +384,7 @@ class Page implements View {
     this.#controls.showConfig(config);
     if (this.#lostWhy === undefined || config.backend === 'webgpu') return;
     say('gpu-notice', `The GPU was lost (${this.#lostWhy}) and did not come back: WASM goes on.`);
-    this.#controls.showGpu('No WebGPU here: the GPU was lost.', false);
+    this.#controls.showGpu('No WebGPU: the GPU was lost.', false);
     this.#lostWhy = undefined;
   }
 }
