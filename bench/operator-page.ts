@@ -1,13 +1,13 @@
 // One operator without weights, ours and the peers' in turns.
 
 import type { Backend } from '../src/backend.js';
+import { type Contestant, type RaceOptions, race, warmUp, withTimeout } from '../src/bench/race.js';
 import { computeWeightless } from '../src/graph/reference.js';
 import { outputSize } from '../src/plan/problem.js';
 import { check, type Expected } from './check.js';
 import { OPERATORS, operatorInputs } from './operators.js';
 import { runnable } from './ours.js';
 import type { Peer, PeerContestant } from './peers/peer.js';
-import { type Contestant, type RaceOptions, race, warmUp, withTimeout } from './race.js';
 import type { OperatorTimings, PeerName } from './types.js';
 
 /** An answer may be off by this much of the larger of 1 and itself: inputs are of order 1, sums have few terms. */

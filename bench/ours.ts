@@ -1,6 +1,8 @@
 // Our rows as contestants: every row of the table that supports a problem.
 
 import type { Backend, DeviceBuffer } from '../src/backend.js';
+import { type Contestant, type RaceOptions, warmUp } from '../src/bench/race.js';
+import type { Timing } from '../src/bench/statistics.js';
 import { byteLength, storedLength } from '../src/dtype.js';
 import { unpackSigns } from '../src/formats/bits.js';
 import type { Weights } from '../src/formats/format.js';
@@ -9,10 +11,9 @@ import { refusal, rowsFor, select } from '../src/plan/select.js';
 import type { VariantBase } from '../src/plan/variant.js';
 import { check, expectedOf } from './check.js';
 import { productOf } from './problems.js';
-import { type Contestant, type RaceOptions, warmUp } from './race.js';
 import { packed, RECIPES, rounded } from './recipes.js';
 import { type Shape, weightShape } from './shapes.js';
-import type { OurTiming, Timing } from './types.js';
+import type { OurTiming } from './types.js';
 
 /** Rows this many times slower than the fastest for the same weights are not timed further. */
 const HOPELESS = 5;

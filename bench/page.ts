@@ -1,6 +1,8 @@
 // The page that times: ours and the peers in one process, taking turns. Driven by run.ts.
 
 import type { Backend } from '../src/backend.js';
+import { type Contestant, type RaceOptions, race, warmUp, withTimeout } from '../src/bench/race.js';
+import type { Timing } from '../src/bench/statistics.js';
 import { dense, int8 } from '../src/formats/index.js';
 import { createWasmBackend, type WasmOptions } from '../src/wasm/index.js';
 import { check, type Expected, expectedOf, type Slack } from './check.js';
@@ -9,7 +11,6 @@ import { type OurContestant, ourContestants, prepareRow, runnable } from './ours
 import { quantizeInt4 } from './peers/int4.js';
 import type { Peer, PeerContestant, PeerInputs } from './peers/peer.js';
 import { problemOf, productOf } from './problems.js';
-import { type Contestant, type RaceOptions, race, warmUp, withTimeout } from './race.js';
 import { densitiesOf, hasRows, pruned, RECIPES, recipesFor, uniform, withoutRecipe } from './recipes.js';
 import { inputSize, parseShape, type Shape, weightShape } from './shapes.js';
 import type {
@@ -22,7 +23,6 @@ import type {
   PeerKind,
   PeerTiming,
   ShapeTimings,
-  Timing,
 } from './types.js';
 
 declare global {

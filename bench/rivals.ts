@@ -1,6 +1,7 @@
 // Rows that could do the same work, ours alone, timed as the tuner times them: many runs a pass, taking turns.
 
 import type { Backend, Operands } from '../src/backend.js';
+import { type RaceOptions, race, warmUp } from '../src/bench/race.js';
 import type { Weights } from '../src/formats/format.js';
 import { type Form, formsOf } from '../src/formats/forms.js';
 import { weightFacts } from '../src/layers/problem.js';
@@ -9,7 +10,6 @@ import { type Bench, openBench, openTrial, type Trial } from '../src/plan/trial.
 import type { VariantBase } from '../src/plan/variant.js';
 import { runnable } from './ours.js';
 import { problemOf } from './problems.js';
-import { type RaceOptions, race, warmUp } from './race.js';
 import type { Shape } from './shapes.js';
 import type { RivalTime } from './types.js';
 

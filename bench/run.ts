@@ -1,4 +1,5 @@
 // npm run bench: our kernels and three other runtimes in one page of a headless browser. See docs/bench.md.
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, relative } from 'node:path';
 import { defineCommand, runMain } from 'citty';
@@ -16,6 +17,8 @@ import { operatorRows, operatorTable, rowsOf, shapeTable } from './rows.js';
 import { bundle, type Measure, machineOf, PACKAGES, printConditions, runThreads, versionOf } from './session.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
 import { runStudy, STUDIES } from './studies.js';
+import { benchTfjs, TARGETS as TFJS_TARGETS } from './tfjs/run.js';
+import type { Mode } from './tfjs/types.js';
 import type { OperatorRow, OperatorTimings, PeerName, Row, ShapeTimings, StudyKind } from './types.js';
 
 const folder = join(root, 'bench');
@@ -70,6 +73,8 @@ const main = defineCommand({
     peers: { type: 'string', default: 'tfjs,ort,litert', description: 'Peers to run beside, or none' },
     operators: { type: 'boolean', default: false, description: 'The operators without weights instead' },
     models: { type: 'boolean', default: false, description: 'Whole models instead' },
+    tfjs: { type: 'boolean', default: false, description: 'A model of tfjs beside itself, accelerated, instead' },
+    profile: { type: 'boolean', default: false, description: 'With --tfjs: milliseconds of each of its kernels' },
     'cost-model': { type: 'boolean', default: false, description: 'How well predicted times choose' },
     guarantee: { type: 'boolean', default: false, description: 'Tuned layers beside our dense ones, at random points' },
     crossover: { type: 'boolean', default: false, description: 'The density from which sparse weights are faster' },
@@ -86,7 +91,7 @@ const main = defineCommand({
     const sizes = [...listOf(rawArgs, 'shape'), ...listOf(rawArgs, 'conv')];
     const only = listOf(rawArgs, 'only');
     const densities = listOf(rawArgs, 'density').map(Number);
-    const threads = (args.threads ?? (args.models ? '1,2' : '1')).split(',').map(Number);
+    const threads = (args.threads ?? (args.models || args.tfjs ? '1,2' : '1')).split(',').map(Number);
     const peers = args.peers === 'none' ? [] : (args.peers.split(',') as PeerName[]);
     const rounds = Number(args.rounds ?? (args.quick ? 7 : 15));
     const operators = Object.keys(OPERATORS).filter(
@@ -95,7 +100,7 @@ const main = defineCommand({
     const models = Object.keys(MODELS).filter(
       (name) => only.length === 0 || only.some((text) => name.startsWith(text)),
     );
-    for (const name of args.operators || args.models ? [] : only) {
+    for (const name of args.operators || args.models || args.tfjs ? [] : only) {
       if (recipesFor([name]).length === 0) wrong('only', `one of ${Object.keys(RECIPES).join(', ')}`, name);
     }
     if (args.operators && operators.length === 0) {
@@ -129,10 +134,24 @@ const main = defineCommand({
 
     // The plot of --crossover is drawn by a package that lies with them.
     const withPeers = kind ? kind === 'crossover' : peers.length > 0;
-    if (withPeers || args.models) installPeers();
+    if ((withPeers && !args.tfjs) || args.models) installPeers();
     const executable = findBrowser();
     if (!executable) throw new Error('no browser: set CHROME_PATH');
     const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';
+    const machineOfNode = { cpu, cores: cpus().length, platform: `${process.platform} ${process.arch}` };
+    if (args.tfjs) {
+      const modes = (Object.keys(TFJS_TARGETS) as Mode[]).filter((mode) => only.length === 0 || only.includes(mode));
+      if (modes.length === 0) wrong('only', `some of ${Object.keys(TFJS_TARGETS)}`, only.join(','));
+      const { browser, ...measured } = await benchTfjs(executable, { modes, threads, rounds, profile: args.profile });
+      const file = args.json ?? (full && !args.threads ? join(folder, 'results', `${slug(cpu)}-tfjs.json`) : undefined);
+      if (!file) return;
+      const { version } = JSON.parse(
+        readFileSync(join(root, 'node_modules/@tensorflow/tfjs-core/package.json'), 'utf8'),
+      );
+      writeResults(file, { machine: { ...machineOfNode, browser, tfjs: version, rounds }, ...measured });
+      console.log(`results in ${relative(process.cwd(), file)}`);
+      return;
+    }
     if (args.models) {
       const starts = args.quick ? 1 : COLD_STARTS;
       const { browser, ...measured } = await benchModels(executable, { names: models, threads, rounds, starts });
@@ -140,8 +159,7 @@ const main = defineCommand({
       const file = args.json ?? (whole ? join(folder, 'results', `${slug(cpu)}-models.json`) : undefined);
       if (!file) return;
       const versions = { ort: versionOf('ort'), litert: versionOf('litert') };
-      const machine = { cpu, cores: cpus().length, platform: `${process.platform} ${process.arch}`, browser };
-      writeResults(file, { machine: { ...machine, peers: versions, rounds, starts }, ...measured });
+      writeResults(file, { machine: { ...machineOfNode, browser, peers: versions, rounds, starts }, ...measured });
       console.log(`results in ${relative(process.cwd(), file)}`);
       return;
     }

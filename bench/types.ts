@@ -1,5 +1,7 @@
 // What the page tells the script that drives it. Plain data: it crosses a process boundary.
 
+import type { Timing } from '../src/bench/statistics.js';
+
 /**
  * How a peer stores weights: what our formats are compared with. `codes` and `sums`: 8-bit weights as `int8`, activations
  * that are 8-bit codes already, and outputs that are codes or int32 sums; the others take and give f32.
@@ -28,15 +30,6 @@ export interface PageFacts {
   /** Peers that loaded. */
   peers: PeerName[];
   notes: string[];
-}
-
-export interface Timing {
-  /** Milliseconds of one run: the median over the rounds. */
-  ms: number;
-  /** Median absolute deviation of the rounds, in milliseconds. */
-  spread: number;
-  /** Milliseconds in the fastest round. */
-  best: number;
 }
 
 export interface OurTiming extends Timing {

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { root } from './paths.js';
 import { plugins, workerText } from './plugins.js';
 import { buildWasm, wasmFile, wasmModules } from './wasm.js';
@@ -30,10 +30,14 @@ export function externals(): string[] {
 const doors = [
   { in: 'src/index.ts', out: 'index' },
   { in: 'src/onnx/index.ts', out: 'onnx' },
+  { in: 'src/onnx/write/index.ts', out: 'onnx-writer' },
   { in: 'src/advise/index.ts', out: 'advise' },
+  { in: 'src/compress/index.ts', out: 'compress' },
   { in: 'src/report/index.ts', out: 'report' },
   { in: 'src/tflite/index.ts', out: 'tflite' },
   { in: 'src/safetensors/index.ts', out: 'safetensors' },
+  { in: 'src/tfjs/index.ts', out: 'tfjs' },
+  { in: 'src/tfjs/graph.ts', out: 'tfjs-graph' },
   { in: 'src/cli/index.ts', out: 'cli' },
 ].filter((door) => existsSync(join(root, door.in)));
 
@@ -77,6 +81,7 @@ async function bundle(): Promise<void> {
   for (const { path, contents, text } of outputFiles ?? []) {
     put(path, path === cli && !text.startsWith('#!') ? Buffer.from(`#!/usr/bin/env node\n${text}`) : contents);
   }
+  for (const { path, contents } of await benchFiles()) put(path, contents);
   put(join(dist, 'wasm/worker.js'), Buffer.from(await workerText()));
   for (const { name } of inlined) {
     if (name !== 'probe') put(join(dist, 'wasm', `${name}.wasm`), readFileSync(wasmFile(name)));
@@ -94,6 +99,43 @@ async function bundle(): Promise<void> {
     console.log(`${relative(root, first)}: ${(bytes / 1000).toFixed(1)} kB gzip with its ${files.length - 1} chunks`);
   }
 }
+
+/** What pages of `thinfer bench` load, and a process of Node: everything in them but the large WASM modules. */
+async function benchFiles() {
+  const options: BuildOptions = {
+    absWorkingDir: root,
+    outdir: join(dist, 'bench'),
+    bundle: true,
+    splitting: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    chunkNames: 'chunks/[name]-[hash]',
+    legalComments: 'none',
+    write: false,
+    logLevel: 'warning',
+    // They lie beside: dist/wasm/a.js is the same.
+    plugins: [besideBench, ...plugins],
+    external: ['node:*', 'webgpu'],
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+  };
+  const names = ['browser', 'node', 'ceiling-worker', 'thinfer-onnx', 'thinfer-tflite', 'ort', 'litert'];
+  const entryPoints = names.map((name) => ({ in: `src/bench/page/${name}.ts`, out: name }));
+  const { outputFiles } = await build({ ...options, entryPoints });
+  return outputFiles ?? [];
+}
+
+/** Modules that are shipped are imported from where they lie, seen from dist/bench/chunks. */
+const besideBench: Plugin = {
+  name: 'beside-bench',
+  setup(build) {
+    build.onResolve({ filter: /^thinfer:wasm\/[abc]$/ }, ({ path }) => ({
+      path: `../../wasm/${path.slice('thinfer:wasm/'.length)}.js`,
+      external: true,
+    }));
+  },
+};
 
 function staticImports(file: string, outputs: NonNullable<Awaited<ReturnType<typeof build>>['metafile']>['outputs']) {
   const seen = new Set<string>();
@@ -143,7 +185,7 @@ function declarations(): void {
 }
 
 /** WebGPU interfaces that our declarations may name. Type aliases are not among them: those can't be merged. */
-const GPU_INTERFACES = new Set(['GPU', 'GPUAdapter', 'GPUDevice', 'GPUBuffer']);
+const GPU_INTERFACES = new Set(['GPU', 'GPUAdapter', 'GPUDevice', 'GPUBuffer', 'GPUComputePassEncoder']);
 
 /**
  * Empty interfaces of WebGPU's names. They merge with those of lib.dom or @webgpu/types where there are any, and

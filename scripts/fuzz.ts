@@ -1,4 +1,4 @@
-// Changes valid files and reads them: npx tsx scripts/fuzz.ts [--format onnx|tflite|safetensors] [--runs N] [--seed N] [--case N]
+// Changes valid files and reads them: npx tsx scripts/fuzz.ts [--format onnx|domain|tflite|safetensors] [--runs N] [--seed N] [--case N]
 // A case is an answer or a typed error, within two seconds; anything else is named with its number, for --case.
 
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ await build({
 });
 const { Fuzzer, createRandom, ReferenceBackend } = await import(pathToFileURL(outfile).href);
 
-const formats = flags.format ? [flags.format] : ['onnx', 'tflite', 'safetensors'];
+const formats = flags.format ? [flags.format] : ['onnx', 'domain', 'tflite', 'safetensors'];
 const first = flags.case === undefined ? 0 : Number(flags.case);
 const past = flags.case === undefined ? Number(flags.runs) : first + 1;
 for (const format of formats) {

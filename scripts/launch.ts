@@ -1,5 +1,6 @@
 // Starts the browser that tests and benchmarks run in.
 import puppeteer, { type Browser } from 'puppeteer';
+import { chromeFlags } from '../src/bench/drive/flags.js';
 
 /** Headless, WebGPU on, nothing sent anywhere. WebGPU runs on SwiftShader unless another adapter is named. */
 export function launch(
@@ -10,17 +11,10 @@ export function launch(
     executablePath,
     headless: true,
     args: [
-      '--enable-unsafe-webgpu',
+      ...chromeFlags(),
       // SwiftShader takes seconds to compile the zeroing of workgroup memory, which no kernel relies on.
       ...(adapter === 'swiftshader' ? ['--enable-dawn-features=disable_workgroup_init'] : []),
       ...(adapter ? [`--use-webgpu-adapter=${adapter}`] : []),
-      // Chrome's sandbox refuses to run as root, which containers are.
-      ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-first-run',
-      '--disable-quic',
       ...args,
     ],
   });

@@ -48,6 +48,18 @@ export const wasmModules: readonly WasmModule[] = [
     args: ['--enable', 'threads', '--importMemory', '--noExportMemory', '--initialMemory', '1'],
   },
   {
+    name: 'ceilings',
+    entry: 'asm/ceilings.ts',
+    shipped: false,
+    args: [...PLAIN, '--use', 'RELAXED=0'],
+  },
+  {
+    name: 'ceilings-relaxed',
+    entry: 'asm/ceilings.ts',
+    shipped: false,
+    args: [...RELAXED, '--use', 'RELAXED=1'],
+  },
+  {
     name: 'probe',
     entry: 'asm/probe.ts',
     shipped: true,

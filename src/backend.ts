@@ -68,6 +68,13 @@ export interface Backend<V extends VariantBase = VariantBase> {
   /** @param operands of the layout that the row names; absent for operators without weights */
   prepare(variant: V, problem: Problem, operands?: Operands): Promise<Kernel>;
   beginPass(options?: { timed?: boolean }): Pass;
+  /** As `prepare`, without a promise; undefined while a pass waits for another thread. Absent: only promises. */
+  prepareNow?(variant: V, problem: Problem, operands?: Operands): Kernel | undefined;
+  /**
+   * Runs a kernel before it returns; on WebGPU it encodes it into `pass`, which the caller ends and submits.
+   * @returns false while a pass waits for another thread: then nothing was done
+   */
+  runNow?(kernel: Kernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer, pass?: GPUComputePassEncoder): boolean;
   /**
    * After the error `device-lost`: opens the device anew, once for all who ask. True when it works again; operands,
    * kernels and buffers of before are of no use and have to be made again. Absent where devices don't get lost.

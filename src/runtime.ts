@@ -110,6 +110,14 @@ export class Runtime {
     weights: Weights,
     options: MatmulOptions<O> & LayerOptions = {},
   ): Promise<Layer<OutputDType<O>>> {
+    return this.linearNow(weights, options);
+  }
+
+  /** As `linear`, without a promise: nothing is packed before a layer runs or is prepared. */
+  linearNow<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: MatmulOptions<O> & LayerOptions = {},
+  ): Layer<OutputDType<O>> {
     validate(weights, 'linear.weights');
     const { rows, cols } = weights;
     const facts = weightFacts(weights);
@@ -134,6 +142,14 @@ export class Runtime {
     weights: Weights,
     options: Conv2dOptions<O> & LayerOptions,
   ): Promise<Layer<OutputDType<O>>> {
+    return this.conv2dNow(weights, options);
+  }
+
+  /** As `conv2d`, without a promise. */
+  conv2dNow<const O extends OutputOption = 'float32'>(
+    weights: Weights,
+    options: Conv2dOptions<O> & LayerOptions,
+  ): Layer<OutputDType<O>> {
     validate(weights, 'conv2d.weights');
     const { rows } = weights;
     const facts = weightFacts(weights);
@@ -230,22 +246,28 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const wanted = options.backends ?? ['wasm', 'webgpu'];
   const backends: Backend[] = [];
   const notes: string[] = [];
-  if (wanted.includes('wasm')) {
-    try {
-      const wasm = await createWasmBackend(options.wasm);
-      backends.push(wasm);
-      if (wasm.note) notes.push(wasm.note);
-    } catch (error) {
-      // What the caller asked for by name must not silently become something else.
-      if (Object.values(options.wasm ?? {}).some((value) => value !== undefined)) throw error;
-      notes.push(`No WASM: ${(error as Error).message}`);
-    }
+  // Side by side: a module is compiled while the adapter is asked for and the storage opened.
+  const [wasm, webgpu, storage] = await Promise.allSettled([
+    wanted.includes('wasm') ? createWasmBackend(options.wasm) : undefined,
+    wanted.includes('webgpu') ? createWebgpuBackend({ gpu: options.gpu }) : undefined,
+    storageOf(options),
+  ]);
+  const gpu = webgpu.status === 'fulfilled' ? webgpu.value : undefined;
+  // What the caller asked for by name must not silently become something else.
+  const named = Object.values(options.wasm ?? {}).some((value) => value !== undefined);
+  const failed = [wasm.status === 'rejected' && named && wasm, webgpu.status === 'rejected' && webgpu].find(Boolean);
+  if (failed) {
+    if (wasm.status === 'fulfilled') wasm.value?.free();
+    if (typeof gpu === 'object') gpu.free();
+    throw (failed as PromiseRejectedResult).reason;
   }
-  if (wanted.includes('webgpu')) {
-    const found = await createWebgpuBackend({ gpu: options.gpu });
-    if (typeof found === 'string') notes.push(`No WebGPU: ${found}`);
-    else backends.push(found);
+  if (wasm.status === 'rejected') notes.push(`No WASM: ${wasm.reason.message}`);
+  else if (wasm.value) {
+    backends.push(wasm.value);
+    if (wasm.value.note) notes.push(wasm.value.note);
   }
+  if (typeof gpu === 'string') notes.push(`No WebGPU: ${gpu}`);
+  else if (gpu) backends.push(gpu);
   if (backends.length === 0) {
     throw new ThinferError({
       code: 'unsupported',
@@ -258,7 +280,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const tuner = new Tuner(backends, {
     mode: options.tune,
     budgetMs: options.tuneMs,
-    storage: await storageOf(options),
+    storage: storage.status === 'fulfilled' ? storage.value : undefined,
   });
   const loading = tuner.load();
   // Opening IndexedDB can take longer than loading a model and running it. Plans are made anew when it comes late.

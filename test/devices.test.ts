@@ -2,6 +2,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Graph } from '../src/graph/ir.js';
+import { Model } from '../src/graph/model.js';
 import { createRuntime, csr, dense, type Runtime, type Tensor, ThinferError } from '../src/index.js';
 import { createWebgpuBackend } from '../src/webgpu/index.js';
 import { requireCapability } from './support/capability.js';
@@ -256,6 +258,32 @@ if (requireCapability('WebGPU', reason === '', reason)) {
     device.queue.submit([again.finish()]);
     assert.is(await device.popErrorScope(), null);
     device.destroy();
+  });
+
+  devices('models hand each other tensors that stay on the GPU, and give them to the caller', async () => {
+    const runtime = await createRuntime({ cache: false, tune: 'off', wasm: { threads: 1 } });
+    const gpu = runtime.backends.find(({ device }) => device.backend === 'webgpu')!;
+    const graph: Graph = {
+      inputs: [{ name: 'x', value: 0 }],
+      outputs: [{ name: 'y', value: 1 }],
+      values: new Map([0, 1].map((id) => [id, { id, name: 'xy'[id], shape: ['N', id === 0 ? cols : rows] }])),
+      constants: new Map(),
+      nodes: [{ op: 'linear', name: 'fc', inputs: [0], output: 1, weights, clamp: [0, 1] }],
+    };
+    const models = [await Model.create(runtime, graph), await Model.create(runtime, graph, { backend: 'webgpu' })];
+    const input = runtime.tensor(x, [3, cols], 'webgpu');
+    for (const model of models) {
+      const { y } = await model.runToTensors({ x: input }, { backend: 'webgpu' });
+      assert.is(y.backend, gpu);
+      assert.ok(y.buffer.gpu);
+      const clamped = expected.map((value) => Math.min(Math.max(value, 0), 1));
+      near((await y.data()) as Float32Array, clamped);
+      const { y: arrays } = await model.run({ x: input });
+      near(arrays.data, clamped);
+      y.free();
+      model.free();
+    }
+    runtime.free();
   });
 
   devices('wrap needs WebGPU', async () => {

@@ -6,7 +6,7 @@ import { ReferenceBackend } from './support/reference-backend.js';
 const fuzz = suite('changed files');
 
 /** `npx tsx scripts/fuzz.ts` does tens of thousands. */
-const CASES: Record<FuzzedFormat, number> = { onnx: 500, tflite: 500, safetensors: 1000 };
+const CASES: Record<FuzzedFormat, number> = { onnx: 500, domain: 500, tflite: 500, safetensors: 1000 };
 
 for (const [format, cases] of Object.entries(CASES) as [FuzzedFormat, number][]) {
   fuzz(`${cases} of ${format}: an answer or a typed error`, async () => {

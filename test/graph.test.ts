@@ -3,9 +3,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { csr } from '../src/formats/index.js';
+import { type Array32, interpret } from '../src/graph/interpret.js';
 import { composeClamp, type Graph, isLayer, type LayerNode } from '../src/graph/ir.js';
 import { type Lifetime, planMemory } from '../src/graph/memory.js';
-import { MAX_PLANS, Model, type ModelOptions } from '../src/graph/model.js';
+import { MAX_PLANS, Model, type ModelOptions, type ModelTensors } from '../src/graph/model.js';
 import { packGraph } from '../src/graph/pack.js';
 import { fuseActivation } from '../src/graph/passes/activation.js';
 import { foldBatchNorm, lowerBatchNorm } from '../src/graph/passes/batchnorm.js';
@@ -17,7 +18,6 @@ import { foldFlatten, fuseTransposes, sinkTransposes, toNhwc, transposeToReshape
 import { removeDead } from '../src/graph/passes/rewrite.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { Tensor } from '../src/tensor.js';
-import { type Array32, interpret } from './support/interpret.js';
 import { type AttributeValue, OnnxWriter } from './support/onnx-writer.js';
 import { createRandom, normals, sparseMatrix, uniforms } from './support/random.js';
 import { ReferenceBackend } from './support/reference-backend.js';
@@ -962,6 +962,117 @@ executor('a node that one backend has no kernel for runs on another, and values 
       assert.is(kernels, 0);
     }
   }
+});
+
+/** WASM at 5 ms a kernel, and a GPU at 1 ms with transfers that take longer than most of the small net. */
+function costlyWays(): [ReferenceBackend, ReferenceBackend] {
+  const wasm = new ReferenceBackend({ costMs: 5 });
+  const gpu = new ReferenceBackend({ name: 'webgpu', costMs: 1 });
+  gpu.device.transfer = { writeMs: 30, readMs: 30, bytesPerNs: 1 };
+  return [wasm, gpu];
+}
+
+executor('placement counts from where inputs lie to where results are wanted', async () => {
+  const { dims, data } = smallNet().input(2);
+  const [wasm, gpu] = costlyWays();
+  const model = await Model.create({ backends: [wasm, gpu] }, smallNet().graph());
+  const expected = await model.run({ x: data });
+  const backendsOf = () => [...new Set(model.explain().map(({ backend }) => backend))];
+  assert.equal(backendsOf(), ['wasm'], 'arrays in and out');
+  assert.equal(model.report()!.transfers, []);
+
+  const input = new Tensor(gpu, gpu.createBuffer(4 * data.length, 'x'), dims, 'float32');
+  gpu.write(input.buffer, data);
+  const check = async (tensors: ModelTensors, where: ReferenceBackend) => {
+    for (const [name, { shape, data }] of Object.entries(expected)) {
+      assert.is(tensors[name].backend, where);
+      assert.equal(tensors[name].shape, shape);
+      assert.equal(await tensors[name].data(), data);
+    }
+  };
+  const ways = () => model.report()!.transfers.map(({ from, to }) => [from, to]);
+
+  const there = await model.runToTensors({ x: input });
+  assert.equal(backendsOf(), ['webgpu'], 'tensors of the GPU in, tensors out');
+  assert.equal(ways(), []);
+  await check(there, gpu);
+  await model.runToTensors({ x: input }).then((again) => free(again));
+  await check(there, gpu);
+
+  const here = await model.runToTensors({ x: data });
+  assert.equal(backendsOf(), ['wasm'], 'arrays in, tensors out');
+  await check(here, wasm);
+
+  const asked = await model.runToTensors({ x: data }, { backend: 'webgpu' });
+  assert.equal(backendsOf(), ['webgpu'], 'arrays in, tensors of the GPU out: one way over is shorter than two');
+  assert.equal(ways(), [["the caller's memory", 'reference webgpu']]);
+  await check(asked, gpu);
+
+  const bytes = wasm.memory.bytes + gpu.memory.bytes;
+  for (const tensors of [there, here, asked]) free(tensors);
+  assert.ok(wasm.memory.bytes + gpu.memory.bytes < bytes);
+  await throwsWith('unsupported', /one of wasm, webgpu/, () =>
+    model.runToTensors({ x: data }, { backend: 'cuda' as 'wasm' }),
+  );
+  input.free();
+  model.free();
+  for (const { memory } of [wasm, gpu]) assert.is(memory.bytes, 0);
+});
+
+function free(tensors: ModelTensors): void {
+  for (const tensor of Object.values(tensors)) tensor.free();
+}
+
+executor('results as tensors: an input, a constant and the same value twice are copies', async () => {
+  const backend = new ReferenceBackend();
+  const values = new Map([
+    [0, { id: 0, name: 'x', shape: [3] }],
+    [1, { id: 1, name: 'c', shape: [2] }],
+    [2, { id: 2, name: 'y', shape: [3] }],
+    [3, { id: 3, name: 'z', shape: [1, 3] }],
+  ]);
+  const graph: Graph = {
+    inputs: [{ name: 'x', value: 0 }],
+    outputs: ['x', 'c', 'y', 'z'].map((name, value) => ({ name, value })),
+    values,
+    constants: new Map([[1, { dims: [2], data: Float32Array.of(4, 5) }]]),
+    nodes: [
+      { op: 'clamp', name: 'clamp', inputs: [0], output: 2, clamp: [0, 1] },
+      { op: 'reshape', name: 'reshape', inputs: [2], output: 3, target: [1, 3] },
+    ],
+  };
+  const model = await Model.create({ backends: [backend] }, graph);
+  const tensors = await model.runToTensors({ x: Float32Array.of(-1, 0.5, 2) });
+  const read = async (name: string) => [...(await tensors[name].data())];
+  assert.equal(await read('x'), [-1, 0.5, 2]);
+  assert.equal(await read('c'), [4, 5]);
+  assert.equal(await read('y'), [0, 0.5, 1]);
+  tensors.y.free();
+  assert.equal(await read('z'), [0, 0.5, 1]);
+  assert.equal(tensors.z.shape, [1, 3]);
+  free(tensors);
+  model.free();
+  assert.is(backend.memory.bytes, 0);
+});
+
+executor('no tensor is left of a run that failed', async () => {
+  const [wasm, gpu] = costlyWays();
+  const model = await Model.create({ backends: [wasm, gpu] }, smallNet().graph());
+  const { data } = smallNet().input(1);
+  free(await model.runToTensors({ x: data }));
+  const bytes = wasm.memory.bytes;
+  wasm.lost = true;
+  await throwsWith('device-lost', /reference wasm/, async () =>
+    free(await model.runToTensors({ x: data }, { backend: 'wasm' })),
+  );
+  const aborted = AbortSignal.abort(new Error('late'));
+  await model.runToTensors({ x: data }, { signal: aborted }).then(
+    () => assert.unreachable(),
+    (error) => assert.match(error.message, /late/),
+  );
+  assert.ok(wasm.memory.bytes <= bytes);
+  model.free();
+  for (const { memory } of [wasm, gpu]) assert.is(memory.bytes, 0);
 });
 
 executor('where moving takes longer than it brings, all stays on one backend', async () => {

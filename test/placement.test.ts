@@ -22,7 +22,7 @@ const graphs = fc
         consumers: fc.subarray(
           Array.from({ length: count - (producer ?? -1) - 1 }, (_, i) => (producer ?? -1) + 1 + i),
         ),
-        output: fc.boolean(),
+        output: fc.constantFrom<Side | undefined>(undefined, 0, 1),
         movesMs: fc.tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 30 })),
       });
     return fc.record({
@@ -55,7 +55,7 @@ test('a long chain is placed at once', () => {
   const values = Array.from({ length: count + 1 }, (_, i) => ({
     producer: i === 0 ? undefined : i - 1,
     consumers: i < count ? [i] : [],
-    output: i === count,
+    output: i === count ? (0 as const) : undefined,
     movesMs: [10, 10] as const,
   }));
   const sides = placeNodes({ nodes, values })!;

@@ -181,7 +181,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
       'int8_gemm_6x8_k4_dot',
-      'int8_depthwise_4x8',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -334,10 +334,10 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_depthwise_4x8',
+      'int8_gemm_4x8_k2',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -490,10 +490,10 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_gemv_1x8_k2',
       'int8_gemm_4x8_k2',
       'int8_gemm_4x8_k2',
-      'int8_depthwise_4x8',
+      'int8_gemm_4x8_k2',
+      'int8_depthwise_1x8_k2',
     ],
     'codebook 16': [
       'codebook16_gemv_1x8',
@@ -805,6 +805,15 @@ test('gives small work to WASM and large work to a GPU', () => {
   const both = [offers['wasm C'], offers.webgpu];
   assert.is(select(linear('dense', 1, 64, 64), both).device.backend, 'wasm');
   assert.is(select(linear('dense', 512, 4096, 4096), both).device.backend, 'webgpu');
+});
+
+test('counts the way of an input that lies on a GPU', () => {
+  const both = [offers['wasm C'], offers.webgpu];
+  const arrivalMs = ({ backend }: Device) => (backend === 'webgpu' ? 0 : 50);
+  const p = linear('dense', 1, 64, 64);
+  assert.is(select(p, both, { arrivalMs }).device.backend, 'webgpu');
+  const [chosen, other] = select(p, both, { arrivalMs }).candidates.filter(({ reason }) => !/needs/.test(reason));
+  assert.ok(other.predictedMs > chosen.predictedMs);
 });
 
 test('gives large work the tiles that suit the GPU', () => {

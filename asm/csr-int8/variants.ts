@@ -1,14 +1,6 @@
 import type { CsrInt8Weights } from '../../src/formats/csr-int8.js';
-import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
-import {
-  dotFlipOf,
-  inputSize,
-  matmulParams,
-  predictMs,
-  roundUp,
-  row,
-  type WasmLayout,
-} from '../../src/wasm/variant.js';
+import { inputSize, type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { dotFlipOf, matmulParams, predictMs, roundUp, row, type WasmLayout } from '../../src/wasm/variant.js';
 import { blockingOf, gathering, PADDING, packEntries } from '../shared/sparse/variants.js';
 import { BYTE_INPUTS, codesBytes, QUANTIZE, quantize, samplePartsOf } from '../shared/variants.js';
 

@@ -1,6 +1,9 @@
 import type { Int8Weights } from '../../src/formats/int8.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
-import { byteRows, depthwiseRow, forEachPanelRow, packTaps, panelCount } from '../shared/variants.js';
+import { depthwisePairsRow, packPairs, packTapPairs, pairsRow } from '../shared/pair-variants.js';
+import { byteRows, forEachPanelRow, panelCount } from '../shared/variants.js';
+
+const of = (list: ArrayLike<number>, r: number) => list[list.length === 1 ? 0 : r];
 
 /** int8 panels [panels][ceil(K / 4)][8][4]; scales, sums of codes and zero points [panels][8]. */
 const panelsInt8: WasmLayout<Int8Weights> = {
@@ -30,15 +33,29 @@ const panelsInt8: WasmLayout<Int8Weights> = {
   },
 };
 
-/** int8 [taps][channels]. */
-const taps: WasmLayout<Int8Weights> = {
-  name: 'taps_n8_i8',
+/** int8 panels of pairs, see runsOf in asm/shared/pair-variants.ts; scales and zero points [panels][8]. */
+const pairsInt8: WasmLayout<Int8Weights> = {
+  name: 'KN_n8k2_i8',
+  panel: 8,
+  pack({ codes, scale, zeroPoint }, p) {
+    const { K } = p;
+    const zeroOf = (r: number) => (zeroPoint ? of(zeroPoint, r) : 0);
+    return packPairs(
+      p,
+      (r, k) => codes[r * K + k],
+      (r) => of(scale, r),
+      zeroOf,
+    );
+  },
+};
+
+/** int8 [channels / 8][pairs of taps][8][2]. */
+const tapPairs: WasmLayout<Int8Weights> = {
+  name: 'taps_n8k2_i8',
   panel: 1,
   pack({ codes, scale, zeroPoint, cols }, p) {
-    const of = (list: ArrayLike<number>, r: number) => list[list.length === 1 ? 0 : r];
-    return packTaps(
+    return packTapPairs(
       p,
-      8,
       (r, k) => codes[r * cols + k],
       (r) => of(scale, r),
       (r) => (zeroPoint ? of(zeroPoint, r) : 0),
@@ -47,6 +64,7 @@ const taps: WasmLayout<Int8Weights> = {
 };
 
 export const int8 = [
-  ...byteRows({ format: 'int8', name: 'int8', layout: panelsInt8, largest: 128 }),
-  depthwiseRow({ format: 'int8', name: 'int8', export: 'codes_depthwise', layout: taps, bits: 8 }),
+  ...byteRows({ format: 'int8', name: 'int8', layout: panelsInt8, largest: 128, pairsGemm: false }),
+  pairsRow({ format: 'int8', name: 'int8', layout: pairsInt8 }),
+  depthwisePairsRow({ format: 'int8', name: 'int8', layout: tapPairs }),
 ];

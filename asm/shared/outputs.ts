@@ -14,7 +14,7 @@ export function outputBytes(job: MatmulJob): usize {
 /** Stores the first `count` (1 .. 8) of the lowest eight bytes. */
 // @ts-ignore: decorator
 @inline
-function storeBytes(to: usize, bytes: v128, count: u32): void {
+export function storeBytes(to: usize, bytes: v128, count: u32): void {
   if (count >= 8) {
     v128.store64_lane(to, bytes, 0);
     return;

@@ -1,9 +1,8 @@
 import type { FormatName } from '../../src/formats/format.js';
-import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
+import { inputSize, type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Device, PackedOperands } from '../../src/plan/variant.js';
 import {
   dotFlipOf,
-  inputSize,
   matmulParams,
   partsOf,
   predictMs,
@@ -39,10 +38,10 @@ const FINISH_SUM = 40;
 /** Packing a value of A as pairs of integers. */
 const PACK_BYTE = 6;
 
-const outputs = (p: MatmulProblem) => p.M * p.N * p.groups;
+export const outputs = (p: MatmulProblem) => p.M * p.N * p.groups;
 
 /** Panels of 8 channels for which a thread packs rows of A of its own. */
-const FEWEST_PANELS = 8;
+export const FEWEST_PANELS = 8;
 
 /** The rows of a format whose weights become f32 panels. */
 export function panelRows({ format, name, layout, supports, decode = 0 }: PanelFormat): WasmVariant[] {
@@ -109,11 +108,13 @@ export interface ByteFormat {
   zeroCode?: number;
   /** Bytes that a weight is decoded to, for its cost: 0 when the layout is the panel itself. */
   decode?: number;
+  /** False: for 8-bit weights without a byte dot there is a row of asm/shared/bytes/pairs.ts. */
+  pairsGemm?: boolean;
 }
 
 /** What kernels of 8-bit arithmetic read and write. */
 export const BYTE_INPUTS = ['float32', 'uint8', 'int8'] as const;
-const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
+export const BYTE_OUTPUTS = ['float32', 'int32', 'uint8', 'int8'] as const;
 /** Quantising a value of the input costs about as much as this many multiply-adds. */
 export const QUANTIZE = 9;
 /** Values that one tile quantises where the quantisation is given: GIVEN_TILE in asm/int8/quantize.ts. */
@@ -216,7 +217,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
     const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     const flat = (p: MatmulProblem) => steps(p) * stepBytes + 64;
-    return [
+    const rows = [
       row<MatmulProblem>({
         ...common,
         name: `${f.name}_gemm_${MR}x8_${isa}`,
@@ -250,6 +251,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         },
       }),
     ];
+    return kernel === 'pairs' && f.pairsGemm === false ? rows.slice(1) : rows;
   });
 }
 
@@ -264,6 +266,8 @@ export interface DepthwiseFormat {
   /** Bits of a code; absent: weights are f32. */
   bits?: number;
 }
+
+export const isDepthwise = (p: MatmulProblem): boolean => p.op === 'conv2d' && p.N === 1 && p.groups === p.channels;
 
 /** One output a channel: sums of integers stay below 2^24 up to this many taps. */
 const MOST_TAPS = 256;
@@ -288,8 +292,7 @@ export function depthwiseRow({ format, name, export: exported, layout, supports,
     layout,
     ...(scaled && { inputs: BYTE_INPUTS, outputs: BYTE_OUTPUTS }),
     supports(p) {
-      if (p.op !== 'conv2d' || p.N !== 1 || p.groups !== p.channels)
-        return 'for depthwise convolutions with one output a channel';
+      if (!isDepthwise(p)) return 'for depthwise convolutions with one output a channel';
       if (scaled && p.K > MOST_TAPS) return `for at most ${MOST_TAPS} taps`;
       return supports?.(p) ?? true;
     },

@@ -8,6 +8,7 @@ import { root } from '../../scripts/paths.js';
 import { plugins } from '../../scripts/plugins.js';
 import { type Server, serve } from '../../scripts/serve.js';
 import { buildWasm } from '../../scripts/wasm.js';
+import { renderers } from '../../src/bench/drive/memory.js';
 import { Wrapped } from '../wrapped.js';
 import { isOnnx, MODELS, WRITTEN } from './list.js';
 import type { ColdRun, ModelPage, Steady, Task } from './types.js';
@@ -118,25 +119,6 @@ export function runSteady(
     peer: script(peerOf(model), server),
   };
   return withPage(browser, server, (page) => page.evaluate((wanted) => models.steady(wanted), task));
-}
-
-/** Renderers by process id, with the most memory that each ever had. */
-async function renderers(browser: Browser): Promise<Map<number, number>> {
-  if (process.platform !== 'linux') return new Map();
-  const session = await browser.target().createCDPSession();
-  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-  await session.detach();
-  const peaks = new Map<number, number>();
-  for (const { type, id } of processInfo) {
-    if (type !== 'renderer') continue;
-    try {
-      const [, peak] = /VmHWM:\s*(\d+) kB/.exec(readFileSync(`/proc/${id}/status`, 'utf8')) ?? [];
-      if (peak) peaks.set(id, 1024 * Number(peak));
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  return peaks;
 }
 
 /** One cold start: a new context and process, nothing cached. */

@@ -1,9 +1,12 @@
 // The page in which a model is timed. What runs it is imported when it is asked for, so that a cold start has all of it.
+
+import { type Difference, type Elements, requireAlike } from '../../src/bench/answers.js';
+import { sizeOf, watchMemories } from '../../src/bench/page/memories.js';
+import { race, warmUp } from '../../src/bench/race.js';
 import { toCodes, toNumbers } from '../codes.js';
-import { race, warmUp } from '../race.js';
 import { MODELS } from './list.js';
-import type { Elements, Open, Opened, Wanted } from './runtime.js';
-import type { Cold, Difference, ModelPage, SteadyTask, Task } from './types.js';
+import type { Open, Opened, Wanted } from './runtime.js';
+import type { Cold, ModelPage, SteadyTask, Task } from './types.js';
 
 declare global {
   var models: ModelPage;
@@ -32,30 +35,8 @@ const asOurs = (outputs: readonly Elements[], { codes }: Task): Elements[] =>
     return meaning ? toCodes(data as Float32Array, meaning) : data;
   });
 
-/** @throws Error when answers differ by more than the model's tolerance */
-function compare(ours: readonly Elements[], theirs: readonly Elements[], name: string): Difference {
-  const { tolerance = 1e-5 } = MODELS[name];
-  const difference: Difference = { relative: 0, codes: 0, wrong: 0 };
-  if (ours.length !== theirs.length) throw new Error(`${ours.length} outputs, the peer has ${theirs.length}`);
-  for (const [i, want] of theirs.entries()) {
-    const got = ours[i];
-    if (got.length !== want.length) throw new Error(`output ${i}: ${got.length} elements, not ${want.length}`);
-    let largest = 0;
-    let most = 0;
-    for (let j = 0; j < want.length; j++) {
-      const error = Math.abs(got[j] - want[j]);
-      if (Number.isNaN(error)) throw new Error(`output ${i}[${j}] is ${got[j]}, not ${want[j]}`);
-      largest = Math.max(largest, Math.abs(want[j]));
-      most = Math.max(most, error);
-      if (!(got instanceof Float32Array) && error > 0) difference.wrong++;
-    }
-    if (got instanceof Float32Array) difference.relative = Math.max(difference.relative, most / largest);
-    else difference.codes = Math.max(difference.codes, most);
-  }
-  if (!(difference.relative <= tolerance)) throw new Error(`off by ${difference.relative} of the largest`);
-  if (difference.codes > 0) throw new Error(`${difference.wrong} codes differ, by up to ${difference.codes}`);
-  return difference;
-}
+const compare = (ours: readonly Elements[], theirs: readonly Elements[], name: string): Difference =>
+  requireAlike(ours, theirs, MODELS[name].tolerance ?? 1e-5);
 
 async function steady(task: SteadyTask): Promise<Awaited<ReturnType<ModelPage['steady']>>> {
   const opened: Opened[] = [];
@@ -87,32 +68,6 @@ async function steady(task: SteadyTask): Promise<Awaited<ReturnType<ModelPage['s
   }
 }
 
-/** Tells of every memory that is made or exported from now on. */
-function watchMemories(): ReadonlySet<WebAssembly.Memory> {
-  const memories = new Set<WebAssembly.Memory>();
-  WebAssembly.Memory = class extends WebAssembly.Memory {
-    constructor(descriptor: WebAssembly.MemoryDescriptor) {
-      super(descriptor);
-      memories.add(this);
-    }
-  };
-  const { prototype } = WebAssembly.Instance;
-  const { get } = Object.getOwnPropertyDescriptor(prototype, 'exports')!;
-  Object.defineProperty(prototype, 'exports', {
-    get() {
-      const exports: WebAssembly.Exports = get!.call(this);
-      for (const value of Object.values(exports)) {
-        // Those that were imported are known already, under another prototype.
-        if (Object.prototype.toString.call(value) === '[object WebAssembly.Memory]') {
-          memories.add(value as WebAssembly.Memory);
-        }
-      }
-      return exports;
-    },
-  });
-  return memories;
-}
-
 async function cold(script: string, task: Task, isPeer: boolean): Promise<Cold> {
   const wanted = wantedOf(task, isPeer);
   const memories = watchMemories();
@@ -120,7 +75,7 @@ async function cold(script: string, task: Task, isPeer: boolean): Promise<Cold> 
   const opened = await (await openFrom(script))(wanted);
   const outputs = await opened.run();
   const ms = performance.now() - start;
-  const wasmBytes = [...memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
+  const wasmBytes = sizeOf(memories);
   const samples = (isPeer ? asOurs(outputs, task) : outputs).map((data) => {
     const step = Math.ceil(data.length / SAMPLES);
     return Array.from(data).filter((_, i) => i % step === 0);

@@ -3,6 +3,7 @@ import pc from 'picocolors';
 import type { Browser } from 'puppeteer';
 import { launch } from '../../scripts/launch.js';
 import type { Server } from '../../scripts/serve.js';
+import { MEASURING_FLAGS } from '../../src/bench/drive/flags.js';
 import { bundlePages, peerOf, runCold, runSteady, serveModels, writeModels } from './drive.js';
 import { MODELS } from './list.js';
 import { type ColdRow, coldRow, coldTable, type SteadyRow, steadyRow, steadyTable } from './rows.js';
@@ -58,12 +59,7 @@ export async function benchModels(
   const server = await serveModels();
   const browser = await launch(executable, {
     adapter: '',
-    args: [
-      '--disable-background-timer-throttling',
-      '--disable-renderer-backgrounding',
-      // Each page has a process that began with it.
-      '--disable-features=SpareRendererForSitePerProcess',
-    ],
+    args: MEASURING_FLAGS,
   });
   const result: ModelsResult = { browser: await browser.version(), steady: [], cold: [], notes: [] };
   const attempt = async (what: string, work: () => Promise<unknown>) => {

@@ -1,7 +1,8 @@
 // One model in one runtime, as every entry of this folder opens it.
+import type { Elements } from '../../src/bench/answers.js';
 import type { TuneMode } from '../../src/plan/tuner.js';
 
-export type Elements = Float32Array | Int8Array | Uint8Array | Int32Array;
+export type { Elements };
 
 export interface Wanted {
   /** Of the model's file. */

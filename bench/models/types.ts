@@ -1,6 +1,8 @@
 // What the pages are told and answer. Plain data: it crosses a process boundary.
+
+import type { Difference } from '../../src/bench/answers.js';
+import type { Timing } from '../../src/bench/statistics.js';
 import type { Codes } from '../codes.js';
-import type { Timing } from '../types.js';
 
 export interface Task {
   /** In MODELS. */
@@ -20,14 +22,6 @@ export interface SteadyTask extends Task {
   /** The package's modules by runtime: URLs. */
   ours: string;
   peer: string;
-}
-
-export interface Difference {
-  /** Of all outputs: the largest, over the largest number; 0 for codes. */
-  relative: number;
-  /** Of outputs that are codes: the largest, and how many differ. */
-  codes: number;
-  wrong: number;
 }
 
 export interface Steady {

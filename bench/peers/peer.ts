@@ -1,7 +1,7 @@
+import type { Contestant } from '../../src/bench/race.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { OperatorCase } from '../operators.js';
 import type { Product } from '../problems.js';
-import type { Contestant } from '../race.js';
 import type { Shape } from '../shapes.js';
 import type { PeerKind, PeerName } from '../types.js';
 import type { GroupedInt4 } from './int4.js';

@@ -4,6 +4,7 @@ import {
   type CopyProblem,
   type DequantizeProblem,
   type GatherProblem,
+  inputSize,
   type LookupProblem,
   outputSize,
   type PoolProblem,
@@ -166,7 +167,6 @@ const binary: WebgpuVariant<CodeBinaryProblem> = {
   cost: (p, device) => predictMs(device, workOf(outputSize(p), 10 * outputSize(p), 3 * outputSize(p))),
 };
 
-const inputSizeOf = ({ window: w, channels }: PoolProblem): number => w.batch * w.inHeight * w.inWidth * channels;
 const tapsOf = ({ window: w }: PoolProblem): number => w.kernelHeight * w.kernelWidth;
 
 const pool: WebgpuVariant<PoolProblem> = {
@@ -177,7 +177,7 @@ const pool: WebgpuVariant<PoolProblem> = {
   supports: (p, device) =>
     tapsOf(p) >= MOST_TABLE
       ? `${tapsOf(p)} taps are more than a uniform buffer holds`
-      : fits(device, { input: inputSizeOf(p), output: outputSize(p) }),
+      : fits(device, { input: inputSize(p), output: outputSize(p) }),
   stages(p) {
     const { input, output } = p.codes!;
     const maximum = p.op === 'maxPool2d';
@@ -206,7 +206,7 @@ const pool: WebgpuVariant<PoolProblem> = {
     ];
   },
   cost: (p, device) =>
-    predictMs(device, workOf(outputSize(p), outputSize(p) * tapsOf(p), inputSizeOf(p) + outputSize(p))),
+    predictMs(device, workOf(outputSize(p), outputSize(p) * tapsOf(p), inputSize(p) + outputSize(p))),
 };
 
 const gather: WebgpuVariant<GatherProblem> = {

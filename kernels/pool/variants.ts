@@ -1,10 +1,9 @@
-import type { PoolProblem } from '../../src/plan/problem.js';
+import { inputSize, type PoolProblem } from '../../src/plan/problem.js';
 import type { WebgpuVariant } from '../../src/webgpu/variant.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
 import nan from '../shared/nan.wgsl';
 import pool from './pool.wgsl';
 
-const inputSize = ({ window: w, channels }: PoolProblem): number => w.batch * w.inHeight * w.inWidth * channels;
 const outputSize = ({ window: w, channels }: PoolProblem): number => w.batch * w.outHeight * w.outWidth * channels;
 const BITS_OF_MINUS_INFINITY = 0xff800000;
 

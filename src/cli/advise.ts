@@ -1,17 +1,18 @@
-import { defineCommand } from 'citty';
-import { Presets, SingleBar } from 'cli-progress';
 import { advise as measure } from '../advise/index.js';
 import type { BackendName } from '../plan/variant.js';
 import { toHtml, toTable } from '../report/index.js';
+import { command } from './command.js';
 import { openModel, save } from './model.js';
-import { modelArgs, threadsOf } from './options.js';
+import { listOf, modelArgs, threadsOf } from './options.js';
+import { progress } from './progress.js';
 import { reported } from './report.js';
 
-export const advise = defineCommand({
+export const advise = command({
   meta: {
     name: 'advise',
     description: 'Measure what pruning, quantising or factorising each layer of a model would bring on this machine.',
   },
+  examples: ['thinfer advise model.onnx', 'thinfer advise model.onnx --only "int8,prune 90 %" --html advice.html'],
   args: {
     ...modelArgs,
     only: { type: 'string', description: 'Compressions to try, by name, e.g. "int8,prune 90 %"' },
@@ -22,15 +23,12 @@ export const advise = defineCommand({
       const [runtime, model] = await openModel(file, {
         backend: backend as BackendName | undefined,
         threads: threadsOf(threads),
-        shapes: shape ? [shape] : [],
+        shapes: listOf(shape),
       });
-      const format = '{bar} {percentage} % | {eta_formatted} left | {what}';
-      const bar = new SingleBar({ format, noTTYOutput: false, hideCursor: true }, Presets.shades_classic);
+      const bar = progress(json);
       try {
         await model.tune({ effort: 'quick' });
-        if (!json) bar.start(1, 0, { what: '' });
-        const onProgress = (done: number, what: string) => bar.update(done, { what });
-        const advice = await measure(runtime, model, { only: only?.split(','), onProgress });
+        const advice = await measure(runtime, model, { only: only?.split(','), onProgress: bar.update });
         bar.stop();
         console.log(json ? JSON.stringify(advice, null, 2) : toTable(advice));
         await save(html, toHtml(advice, `${file}: what compression would bring`), 'The advice is');

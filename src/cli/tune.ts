@@ -1,15 +1,16 @@
-import { defineCommand } from 'citty';
 import type { BackendName } from '../plan/variant.js';
 import { toHtml, toTable } from '../report/index.js';
+import { command } from './command.js';
 import { openModel, save } from './model.js';
-import { modelArgs, threadsOf } from './options.js';
+import { listOf, modelArgs, threadsOf } from './options.js';
 import { reported } from './report.js';
 
-export const tune = defineCommand({
+export const tune = command({
   meta: {
     name: 'tune',
     description: 'Time the kernels of a model on this machine, keep the fastest, and show what they take.',
   },
+  examples: ['thinfer tune model.onnx', 'thinfer tune model.onnx --candidates --export choices.json'],
   args: {
     ...modelArgs,
     effort: { type: 'enum', options: ['quick', 'full'], default: 'full', description: 'How thoroughly' },
@@ -22,7 +23,7 @@ export const tune = defineCommand({
       const [runtime, model] = await openModel(file, {
         backend: backend as BackendName | undefined,
         threads: threadsOf(threads),
-        shapes: shape ? [shape] : [],
+        shapes: listOf(shape),
       });
       try {
         await model.tune({ effort: effort as 'quick' | 'full' });

@@ -26,6 +26,8 @@ export interface CodebookWeights {
   codebook: Float32Array | Int8Array;
   /** int8 centroids only: [1] or [rows]; finite and positive. */
   scale?: Float32Array;
+  /** Where the codes follow from a hash of their places: its seed. Files then leave the codes out. See hashed.ts. */
+  seed?: number;
   /** 16 entries: [rows, ceil(cols / 2)], the unused high nibble of an odd row is 0; 256 entries: [rows, cols]. */
   codes: Uint8Array;
 }

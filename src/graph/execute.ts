@@ -3,23 +3,105 @@ import { asData, type DataByDType, type ElementType, type TensorData } from '../
 import { product } from '../plan/strides.js';
 import { Tensor } from '../tensor.js';
 import type { InputData } from './inputs.js';
-import type { Graph, ValueId } from './ir.js';
+import type { Graph, Node, ValueId } from './ir.js';
 import type { Plan, Planner } from './plan.js';
 import { asElements, elementType } from './types.js';
 
 export type ModelOutputs = Record<string, { shape: number[]; data: DataByDType[ElementType] }>;
+/** The caller's to free. */
+export type ModelTensors = Record<string, Tensor<ElementType>>;
 
 /** Where each value of a run lies, on each backend. */
 type Places = Map<Backend, Map<ValueId, DeviceBuffer>>;
 
-/** One run of a plan whose buffers are there: a pass for each stretch of steps on one backend. */
-export async function execute(graph: Graph, planner: Planner, plan: Plan, data: InputData): Promise<ModelOutputs> {
+/** Told of each step of a run: the node that it is of, and the milliseconds that it took. */
+export type OnStep = (node: Node, ms: number) => void;
+
+/**
+ * One run of a plan whose buffers are there, to arrays.
+ * @param onStep makes each step a pass of its own
+ */
+export async function execute(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  data: InputData,
+  onStep?: OnStep,
+): Promise<ModelOutputs> {
+  const places = placesOf(plan);
+  await runSteps(graph, planner, plan, places, data, onStep);
+  const outputs: ModelOutputs = {};
+  for (const { name, value } of graph.outputs) {
+    const read = await readOutput(graph, planner, plan, places, data, value);
+    outputs[name] = { shape: [...plan.shapes.get(value)!], data: read };
+  }
+  return outputs;
+}
+
+/**
+ * The same to tensors: results are written to buffers of their own, which go to the caller. Those that are wanted on
+ * another device than the one that computed them come over the host, as do inputs, constants and what is asked for twice.
+ * @param wanted where all results shall be; default: where they are computed
+ */
+export async function executeToTensors(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  data: InputData,
+  wanted: Backend | undefined,
+): Promise<ModelTensors> {
+  const places = placesOf(plan);
+  /** Made here, and not yet a tensor's. */
+  const own = new Map<ValueId, Tensor<ElementType>>();
+  const outputs: ModelTensors = {};
+  const make = (backend: Backend, value: ValueId) => {
+    const buffer = backend.createBuffer(planner.bytesOf(value, plan.shapes), graph.values.get(value)!.name);
+    return new Tensor(backend, buffer, plan.shapes.get(value)!, elementType(graph.values.get(value)!));
+  };
+  try {
+    for (const { value } of graph.outputs) {
+      const root = planner.rootOf(value);
+      const home = plan.homes.get(root);
+      if (!home || own.has(root) || (wanted && wanted !== home)) continue;
+      own.set(root, make(home, value));
+      places.get(home)!.set(root, own.get(root)!.buffer);
+    }
+    await runSteps(graph, planner, plan, places, data);
+    for (const { name, value } of graph.outputs) {
+      const root = planner.rootOf(value);
+      const there = own.get(root);
+      own.delete(root);
+      outputs[name] = there ?? make(wanted ?? plan.homes.get(root) ?? plan.backends[0], value);
+      if (there) continue;
+      const { backend, buffer } = outputs[name];
+      backend.write(buffer, await readOutput(graph, planner, plan, places, data, value));
+    }
+    return outputs;
+  } catch (error) {
+    for (const tensor of [...own.values(), ...Object.values(outputs)]) tensor.free();
+    throw error;
+  }
+}
+
+function placesOf(plan: Plan): Places {
   const places: Places = new Map();
   for (const { backend, constants, memory, buffers } of plan.shares) {
     const here = new Map(constants);
     for (const [id, slot] of memory.slotOf) here.set(id, buffers![slot]);
     places.set(backend, here);
   }
+  return places;
+}
+
+/** A pass for each stretch of steps on one backend. */
+async function runSteps(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  places: Places,
+  data: InputData,
+  onStep?: OnStep,
+): Promise<void> {
   await writeInputs(places, data);
   const elementsOf = (id: ValueId) => product(plan.shapes.get(id)!);
   const dtypeOf = (id: ValueId) => elementType(graph.values.get(id)!);
@@ -34,29 +116,39 @@ export async function execute(graph: Graph, planner: Planner, plan: Plan, data: 
       const moved = await from.read(bufferOf(from, id), elementsOf(id), dtypeOf(id));
       to.write(bufferOf(to, id), moved);
     }
-    pass ??= { backend, open: backend.beginPass() };
+    pass ??= { backend, open: backend.beginPass({ timed: onStep !== undefined }) };
+    const start = performance.now();
     pass.open.run(
       plan.kernels[i],
       inputs.map((id) => bufferOf(backend, id)),
       bufferOf(backend, node.output),
     );
+    if (!onStep) continue;
+    await pass.open.submit();
+    onStep(node, pass.open.elapsedMs ?? performance.now() - start);
+    pass = undefined;
   }
   await pass?.open.submit();
+}
 
-  const outputs: ModelOutputs = {};
-  for (const { name, value } of graph.outputs) {
-    const root = planner.rootOf(value);
-    const shape = [...plan.shapes.get(value)!];
-    const dtype = dtypeOf(value);
-    const constant = graph.constants.get(root)?.data;
-    const known = data.get(root) ?? (constant && asElements(dtype, constant));
-    const home = plan.homes.get(root);
-    if (known instanceof Tensor) outputs[name] = { shape, data: await (known as Tensor<ElementType>).data() };
-    else if (known) outputs[name] = { shape, data: known.slice() };
-    else if (!home) outputs[name] = { shape, data: asData(dtype, new ArrayBuffer(0)) };
-    else outputs[name] = { shape, data: await home.read(bufferOf(home, root), product(shape), dtype) };
-  }
-  return outputs;
+/** A copy of what an output is after a run: what a step wrote, an input or a constant. */
+async function readOutput(
+  graph: Graph,
+  planner: Planner,
+  plan: Plan,
+  places: Places,
+  data: InputData,
+  value: ValueId,
+): Promise<DataByDType[ElementType]> {
+  const root = planner.rootOf(value);
+  const dtype = elementType(graph.values.get(value)!);
+  const constant = graph.constants.get(root)?.data;
+  const known = data.get(root) ?? (constant && asElements(dtype, constant));
+  const home = plan.homes.get(root);
+  if (known instanceof Tensor) return (known as Tensor<ElementType>).data();
+  if (known) return known.slice();
+  if (!home) return asData(dtype, new ArrayBuffer(0));
+  return home.read(places.get(home)!.get(root)!, product(plan.shapes.get(value)!), dtype);
 }
 
 /** Puts inputs where they are read; a tensor that lies there already is read where it is. */

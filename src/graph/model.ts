@@ -7,18 +7,27 @@ import { isMatmul } from '../plan/problem.js';
 import { msOf } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { BackendName } from '../plan/variant.js';
-import { allocate, execute, freeBuffers, type ModelOutputs } from './execute.js';
+import { Tensor } from '../tensor.js';
+import {
+  allocate,
+  execute,
+  executeToTensors,
+  freeBuffers,
+  type ModelOutputs,
+  type ModelTensors,
+  type OnStep,
+} from './execute.js';
 import { type InputData, type ModelInputs, readInputs } from './inputs.js';
 import { type Graph, isLayer, type ValueId } from './ir.js';
 import type { MemoryPlan } from './memory.js';
 import { packGraph, type WeightsSpec } from './pack.js';
 import { optimize } from './passes/index.js';
-import { type Draft, type InputShapes, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
+import { type Demand, type Draft, deviceOf, type PlacementReport, type Plan, Planner, type Step } from './plan.js';
 import { type ModelReport, modelReport, type NodeReport, nodeReports, placementsOf, refused } from './report.js';
 import { type ConcreteGraph, concretize, isConcrete, type Shape } from './shapes.js';
 import { elementType } from './types.js';
 
-export type { ModelOutputs } from './execute.js';
+export type { ModelOutputs, ModelTensors } from './execute.js';
 export type { ModelInput, ModelInputs, TensorLike } from './inputs.js';
 export type { PlacementReport } from './plan.js';
 export type { ModelReport, NodeReport, TransferReport } from './report.js';
@@ -42,7 +51,13 @@ export interface ModelOptions {
   memory?: MemoryMode;
 }
 
-/** f32, or, where the model's output is codes or int32, those. */
+export interface ModelRunOptions {
+  /** Refuses the run, or its result once it is there, when it is aborted. */
+  signal?: AbortSignal;
+  /** Told what each node took, by its index in `explain`; the run is slower for it. */
+  onNode?: (node: number, ms: number) => void;
+}
+
 /** An input or output of a model. */
 export interface ValueReport {
   name: string;
@@ -114,7 +129,8 @@ export class Model {
     const model = new Model(runtime, packGraph(optimize(graph), options.weights), options);
     const shapes = model.#shapesForBatchOfOne();
     try {
-      if (shapes) await model.#enqueue(() => model.#planFor(shapes));
+      const ahead = shapes && ({ shapes, homes: new Map(), results: 'arrays' } as const);
+      if (ahead) await model.#enqueue(() => model.#planFor(ahead));
     } catch (error) {
       model.free();
       throw error;
@@ -174,26 +190,70 @@ export class Model {
   /**
    * Computes all outputs. Input arrays are read when the run's turn comes: leave them unchanged until it resolves.
    * @param inputs one for each graph input, row-major in the model's own layout: f32, or the codes that it takes
-   * @param options `signal`: refuses the run, or its result once it is there, when it is aborted
+   * @returns by name: arrays, f32 or, where the model's output is codes or int32, those
    * @throws ThinferError `bad-argument` (names), `bad-shape`, `disposed`, `no-kernel`, `out-of-memory`, or
    * `device-lost` when the device does not come back and no other can take over. The signal's reason when it is aborted.
    */
-  async run(inputs: ModelInputs, { signal }: { signal?: AbortSignal } = {}): Promise<ModelOutputs> {
+  async run(inputs: ModelInputs, { signal, onNode }: ModelRunOptions = {}): Promise<ModelOutputs> {
+    const onStep = onNode && this.#indexed(onNode);
+    const arrays = (plan: Plan, data: InputData) => execute(this.#graph, this.#planner, plan, data, onStep);
+    const outputs = await this.#run(inputs, 'arrays', arrays, signal);
+    signal?.throwIfAborted();
+    return outputs;
+  }
+
+  /**
+   * The same with results that stay on a device, without a copy: for what goes on with them there, such as another model
+   * or the caller's own WebGPU code (`tensor.buffer.gpu`). Together with inputs that are tensors nothing leaves the device.
+   * @param options `backend`: where all results shall be. Default: wherever each is computed, at no cost for its way
+   * @returns tensors by name, the caller's to free
+   * @throws ThinferError as `run` does, and `unsupported` for a backend that is not there
+   */
+  async runToTensors(
+    inputs: ModelInputs,
+    { signal, backend }: Pick<ModelRunOptions, 'signal'> & { backend?: BackendName } = {},
+  ): Promise<ModelTensors> {
+    const there = this.#runtime.backends.filter((other) => !this.#lost.has(other));
+    const wanted = there.find(({ device }) => device.backend === backend);
+    if (backend !== undefined && !wanted) {
+      throw new ThinferError({
+        code: 'unsupported',
+        place: 'model.runToTensors: backend',
+        expected: `one of ${there.map(({ device }) => device.backend).join(', ')}`,
+        got: describe(backend),
+      });
+    }
+    const tensors = (plan: Plan, data: InputData) => executeToTensors(this.#graph, this.#planner, plan, data, wanted);
+    const outputs = await this.#run(inputs, wanted ?? 'tensors', tensors, signal);
+    if (!signal?.aborted) return outputs;
+    for (const tensor of Object.values(outputs)) tensor.free();
+    throw signal.reason;
+  }
+
+  async #run<T>(
+    inputs: ModelInputs,
+    results: Demand['results'],
+    execute: (plan: Plan, data: InputData) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
     const { shapes, data } = readInputs(this.#graph, inputs);
+    const homes = new Map([...data].flatMap(([id, input]) => (input instanceof Tensor ? [[id, input.backend]] : [])));
+    const wanted = deviceOf(results);
     return this.#enqueue(async () => {
       const retried = new Set<Backend>();
       for (;;) {
         signal?.throwIfAborted();
-        const plan = await this.#planFor(shapes);
+        if (wanted && this.#lost.has(wanted)) throw lostError(wanted);
+        const plan = await this.#planFor({ shapes, homes, results });
         signal?.throwIfAborted();
         try {
-          const outputs = await this.#execute(plan, data);
-          signal?.throwIfAborted();
+          this.#makeRoom(plan);
+          const outputs = await execute(plan, data);
           this.#tuneLater(plan);
           return outputs;
         } catch (error) {
           if (!isLost(error)) throw error;
-          const backend = losable(plan);
+          const backend = losable([...plan.backends, ...homes.values(), ...(wanted ? [wanted] : [])]);
           const again = !retried.has(backend) && (await backend.recover?.());
           retried.add(backend);
           if (again) this.#freePlans((old) => old.backends.includes(backend));
@@ -250,7 +310,7 @@ export class Model {
 
   /** The plan's own draft, and others that may turn out to be faster. */
   #draftsWorthTiming(plan: Plan): Draft[] {
-    const { drafts } = this.#drafts(concretize(this.#graph, plan.inputShapes));
+    const { drafts } = this.#drafts(concretize(this.#graph, plan.demand.shapes), plan.demand);
     return [plan, ...drafts.filter(({ predictedMs }) => predictedMs <= BACKEND_REACH * plan.predictedMs)];
   }
 
@@ -258,12 +318,12 @@ export class Model {
   async #replan(old: Plan): Promise<void> {
     const at = this.#plans.indexOf(old);
     if (at < 0) return;
-    const { drafts, placements } = this.#drafts(concretize(this.#graph, old.inputShapes));
+    const { drafts, placements } = this.#drafts(concretize(this.#graph, old.demand.shapes), old.demand);
     if (drafts[0] && sameKernels(drafts[0], old)) {
       Object.assign(old, drafts[0], { placements: [...placements, ...placementsOf(drafts, this.#forced)] });
       return;
     }
-    const plan = await this.#makePlan(old.key, old.inputShapes);
+    const plan = await this.#makePlan(old.key, old.demand);
     plan.tuned = true;
     plan.ran = old.ran;
     this.#plans.splice(at, 0, plan);
@@ -305,16 +365,16 @@ export class Model {
     return shapes;
   }
 
-  /** The plan for these input shapes, made unless it is kept. */
-  async #planFor(inputShapes: InputShapes): Promise<Plan> {
-    const key = JSON.stringify(this.#graph.inputs.map(({ value }) => inputShapes.get(value)));
+  /** The plan for a demand, made unless it is kept. */
+  async #planFor(demand: Demand): Promise<Plan> {
+    const key = this.#keyOf(demand);
     const kept = this.#plans.findIndex((plan) => plan.key === key);
     if (kept >= 0) {
       const [plan] = this.#plans.splice(kept, 1);
       this.#plans.push(plan);
       return plan;
     }
-    const plan = await this.#makePlan(key, inputShapes);
+    const plan = await this.#makePlan(key, demand);
     // A plan that was made ahead and never ran has served its purpose when another shape comes.
     this.#freePlans((old) => !old.ran);
     this.#plans.push(plan);
@@ -322,19 +382,27 @@ export class Model {
     return plan;
   }
 
-  async #makePlan(key: string, inputShapes: InputShapes): Promise<Plan> {
-    const graph = concretize(this.#graph, inputShapes);
-    const { drafts, placements, errors } = this.#drafts(graph);
+  /** Where values come from and go to matters only where some way costs something. */
+  #keyOf({ shapes, homes, results }: Demand): string {
+    const placed = (backend: Backend | undefined) => (backend?.device.transfer ? backend.device.backend : '');
+    const inputs = this.#graph.inputs.map(({ value }) => [shapes.get(value), placed(homes.get(value))]);
+    const costly = this.#runtime.backends.some(({ device }) => device.transfer);
+    return JSON.stringify([inputs, costly && (deviceOf(results)?.device.backend ?? results)]);
+  }
+
+  async #makePlan(key: string, demand: Demand): Promise<Plan> {
+    const graph = concretize(this.#graph, demand.shapes);
+    const { drafts, placements, errors } = this.#drafts(graph, demand);
     let plan: Plan | undefined;
     while (!plan && drafts.length > 0) {
       const [draft] = drafts;
       try {
-        plan = await this.#planner.realise(draft, key, inputShapes, graph.shapes).catch(async (error) => {
-          const backend = losable(draft);
+        plan = await this.#planner.realise(draft, key, demand, graph.shapes).catch(async (error) => {
+          const backend = losable(draft.backends);
           if (!isLost(error) || !(await backend.recover?.())) throw error;
           this.#freePlans((old) => old.backends.includes(backend));
-          const [again] = this.#drafts(graph).drafts;
-          return this.#planner.realise(again, key, inputShapes, graph.shapes);
+          const [again] = this.#drafts(graph, demand).drafts;
+          return this.#planner.realise(again, key, demand, graph.shapes);
         });
         placements.push(...placementsOf(drafts, this.#forced));
       } catch (error) {
@@ -361,20 +429,26 @@ export class Model {
   }
 
   /** What backends would do, the fastest first, and those that can't. */
-  #drafts(graph: ConcreteGraph): { drafts: Draft[]; placements: PlacementReport[]; errors: unknown[] } {
+  #drafts(graph: ConcreteGraph, demand: Demand): { drafts: Draft[]; placements: PlacementReport[]; errors: unknown[] } {
     const wanted = this.#runtime.backends.filter(
       ({ device }) => this.#forced === undefined || device.backend === this.#forced,
     );
     const { drafts, errors } = this.#planner.drafts(
       wanted.filter((backend) => !this.#lost.has(backend)),
       graph,
+      demand,
     );
     for (const backend of wanted) if (this.#lost.has(backend)) errors.set(backend, lostError(backend));
     const placements = [...errors].map(([backend, error]) => refused(backend, error));
     return { drafts, placements, errors: [...errors.values()] };
   }
 
-  async #execute(plan: Plan, data: InputData): Promise<ModelOutputs> {
+  #indexed(onNode: (node: number, ms: number) => void): OnStep {
+    const indices = new Map(this.#graph.nodes.map(({ output }, i) => [output, i]));
+    return ({ output }, ms) => onNode(indices.get(output)!, ms);
+  }
+
+  #makeRoom(plan: Plan): void {
     plan.ran = true;
     try {
       allocate(plan);
@@ -383,12 +457,13 @@ export class Model {
       if (this.#plans.filter(freeBuffers).length === 0) throw error;
       allocate(plan);
     }
-    return execute(this.#graph, this.#planner, plan, data);
   }
 
   /** Stops using a backend whose device is gone; says so once. */
   #abandon(backend: Backend, error: unknown): void {
     const remains = (other: Backend) => other !== backend && !this.#lost.has(other);
+    // Gone before: what is asked for needs it all the same.
+    if (this.#lost.has(backend)) throw error;
     this.#lost.add(backend);
     this.#freePlans((plan) => plan.backends.includes(backend));
     if (this.#forced !== undefined || !this.#runtime.backends.some(remains)) throw error;
@@ -418,7 +493,7 @@ const sameKernels = (a: Draft, b: Draft): boolean =>
   );
 
 /** The backend whose device may be gone: one that can be opened again, if there is any. */
-const losable = ({ backends }: Draft): Backend => backends.find(({ recover }) => recover) ?? backends[0];
+const losable = (backends: readonly Backend[]): Backend => backends.find(({ recover }) => recover) ?? backends[0];
 
 const total = (plan: Plan | undefined, bytes: (memory: MemoryPlan) => number): number =>
   plan?.shares.reduce((sum, { memory }) => sum + bytes(memory), 0) ?? 0;

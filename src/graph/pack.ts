@@ -13,6 +13,7 @@ import {
   type Weights,
   xnor,
 } from '../formats/index.js';
+import { isF16 } from '../half.js';
 import { requireDtypes } from '../layers/dtypes.js';
 import { denseValues, type Graph, isClamped, isDense, isLayer, type LayerNode, type Node } from './ir.js';
 import { layerOptions } from './steps.js';
@@ -46,7 +47,8 @@ export const SPARSE_DENSITY = 0.5;
 /** `auto` leaves layers with shorter rows dense: the loop over a row must be worth its start. */
 export const SPARSE_MIN_COLS = 64;
 
-function automatic(values: Float32Array, cols: number): WeightSpec {
+/** What `auto` stores weights of rows of `cols` as. */
+export function automatic(values: Float32Array, cols: number): WeightSpec {
   if (cols < SPARSE_MIN_COLS) return { format: 'dense' };
   const most = SPARSE_DENSITY * values.length;
   let nnz = 0;
@@ -54,9 +56,18 @@ function automatic(values: Float32Array, cols: number): WeightSpec {
   return { format: nnz <= most ? 'csr' : 'dense' };
 }
 
-function pack(layer: LayerNode, spec: WeightSpec): Weights {
-  const { rows, cols } = layer.weights;
-  const values = denseValues(layer);
+/** The format that the model has the weights in, where passes have not changed them so that they no longer fit. */
+function storedForm(layer: LayerNode): WeightSpec | undefined {
+  if (layer.stored === 'csr') return { format: 'csr' };
+  return layer.stored === 'f16' && denseValues(layer).every(isF16) ? { format: 'f16' } : undefined;
+}
+
+/** Packs the weights [rows, cols]. */
+export function packValues(
+  values: Float32Array,
+  { rows, cols }: { rows: number; cols: number },
+  spec: WeightSpec,
+): Weights {
   switch (spec.format) {
     case 'dense':
       return dense.pack(values, { rows, cols });
@@ -89,14 +100,14 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
   }
 }
 
-/** Packed weights by what they were packed from: layers that share weights share them packed. */
-type Packed = Map<Weights, Weights>;
+/** Packed weights by what they were packed from, and how: layers that share weights share them packed alike. */
+type Packed = Map<Weights, Map<string, Weights>>;
 
 function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
   if (!isDense(node)) return checkPacked(node, spec);
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
-  const chosen = () => named ?? automatic(denseValues(node), node.weights.cols);
+  const chosen = () => named ?? storedForm(node) ?? automatic(denseValues(node), node.weights.cols);
   const wrong = node.bias?.findIndex((x) => !Number.isFinite(x)) ?? -1;
   if (wrong >= 0) {
     const place = `layer "${node.name}": bias[${wrong}]`;
@@ -108,8 +119,11 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
     });
   }
   try {
-    const weights = packed.get(node.weights) ?? pack(node, chosen());
-    packed.set(node.weights, weights);
+    const alike = packed.get(node.weights) ?? new Map<string, Weights>();
+    packed.set(node.weights, alike);
+    const how = JSON.stringify([named, node.stored]);
+    const weights = alike.get(how) ?? packValues(denseValues(node), node.weights, chosen());
+    alike.set(how, weights);
     if (node.op !== 'conv2d' || named?.format !== 'xnor') return { ...node, weights };
     return { ...node, weights, binaryPadding: named.binaryPadding ?? 'zero' };
   } catch (error) {

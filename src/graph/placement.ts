@@ -7,8 +7,8 @@ export interface PlacedValue {
   /** Where the caller's values are. Default 0. */
   home?: Side;
   consumers: readonly number[];
-  /** The caller reads it, on side 0. */
-  output: boolean;
+  /** Where the caller wants it, if anywhere. */
+  output?: Side;
   /** Milliseconds from side 0 to side 1, and back. */
   movesMs: readonly [there: number, back: number];
 }
@@ -26,7 +26,8 @@ export function placementMs({ nodes, values }: PlacementProblem, sides: readonly
   let ms = nodes.reduce((sum, costs, i) => sum + costs[sides[i]], 0);
   for (const value of values) {
     const at = value.producer === undefined ? (value.home ?? 0) : sides[value.producer];
-    const wanted = value.consumers.some((node) => sides[node] !== at) || (value.output && at === 1);
+    const { consumers, output = at } = value;
+    const wanted = output !== at || consumers.some((node) => sides[node] !== at);
     if (wanted) ms += value.movesMs[at];
   }
   return ms;
@@ -63,7 +64,8 @@ export function placeNodes({ nodes, values }: PlacementProblem): Side[] | undefi
       network.connect(there, consumer, NEVER * 10);
       network.connect(consumer, back, NEVER * 10);
     }
-    if (output) network.connect(source, back, NEVER * 10);
+    if (output === 0) network.connect(source, back, NEVER * 10);
+    if (output === 1) network.connect(there, sink, NEVER * 10);
   }
   const reached = network.cut(source, sink);
   return nodes.map((_, i): Side => (reached[i] ? 0 : 1));

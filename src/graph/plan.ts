@@ -69,6 +69,19 @@ export interface Step {
 /** Of the graph's inputs. */
 export type InputShapes = ReadonlyMap<ValueId, readonly number[]>;
 
+/** What a run is asked for, as far as plans depend on it. */
+export interface Demand {
+  shapes: InputShapes;
+  /** Inputs that lie on a device already; the others are arrays. */
+  homes: ReadonlyMap<ValueId, Backend>;
+  /** What becomes of the results: arrays, tensors wherever they were computed, or tensors on one backend. */
+  results: 'arrays' | 'tensors' | Backend;
+}
+
+/** Where results shall be; undefined: in the caller's memory, or anywhere. */
+export const deviceOf = (results: Demand['results']): Backend | undefined =>
+  typeof results === 'string' ? undefined : results;
+
 /** A placement of all nodes for one shape: nothing is allocated yet. */
 export interface Draft {
   /** That run anything, in the order in which they begin. */
@@ -98,7 +111,7 @@ export interface Share {
 /** A draft with its kernels and weights on the devices. */
 export interface Plan extends Draft {
   key: string;
-  inputShapes: InputShapes;
+  demand: Demand;
   shapes: ReadonlyMap<ValueId, readonly number[]>;
   kernels: Kernel[];
   operands: (Operands | undefined)[];
@@ -160,8 +173,13 @@ export class Planner {
    * The placements of a graph that may be the fastest, the fastest first: all of it on each of the backends, and shared
    * by the first two. The errors say why a backend can't run all of it.
    * @param backends in the order of preference
+   * @param graph with the sizes that the demand's shapes make
    */
-  drafts(backends: readonly Backend[], graph: ConcreteGraph): { drafts: Draft[]; errors: Map<Backend, unknown> } {
+  drafts(
+    backends: readonly Backend[],
+    graph: ConcreteGraph,
+    demand: Demand,
+  ): { drafts: Draft[]; errors: Map<Backend, unknown> } {
     const errors = new Map<Backend, unknown>();
     const rows = backends.map((backend) =>
       graph.nodes.map((node): NodeRows | undefined => {
@@ -174,7 +192,7 @@ export class Planner {
         }
       }),
     );
-    const values = this.#placedValues(graph, backends);
+    const values = this.#placedValues(graph, backends, demand);
     const drafts: Draft[] = [];
     for (const [i, backend] of backends.entries()) {
       if (errors.has(backend)) continue;
@@ -212,11 +230,17 @@ export class Planner {
   }
 
   /** What is read of each node's output and each input, by the nodes' places in the graph. */
-  #placedValues({ shapes, nodes }: ConcreteGraph, backends: readonly Backend[]): PlacedValue[] {
+  #placedValues(
+    { shapes, nodes }: ConcreteGraph,
+    backends: readonly Backend[],
+    { homes, results }: Demand,
+  ): PlacedValue[] {
+    // The first backend and arrays are on the one side, the second backend on the other.
+    const sideOf = (backend: Backend | undefined) => (backend && backends.indexOf(backend) > 0 ? 1 : 0);
     const values = new Map<ValueId, PlacedValue & { consumers: number[] }>();
     const enter = (id: ValueId, producer: number | undefined) => {
       const bytes = this.bytesOf(id, shapes);
-      values.set(id, { producer, consumers: [], output: false, movesMs: movesMs(backends, bytes) });
+      values.set(id, { producer, home: sideOf(homes.get(id)), consumers: [], movesMs: movesMs(backends, bytes) });
     };
     for (const { value } of this.#graph.inputs) enter(value, undefined);
     for (const [i, node] of nodes.entries()) {
@@ -225,9 +249,9 @@ export class Planner {
         if (node.op !== 'reshape') values.get(this.rootOf(id))?.consumers.push(i);
       }
     }
-    for (const { value } of this.#graph.outputs) {
+    for (const { value } of results === 'tensors' ? [] : this.#graph.outputs) {
       const root = values.get(this.rootOf(value));
-      if (root && root.producer !== undefined) root.output = true;
+      if (root && root.producer !== undefined) root.output = sideOf(deviceOf(results));
     }
     return [...values.values()];
   }
@@ -258,7 +282,7 @@ export class Planner {
   async realise(
     draft: Draft,
     key: string,
-    inputShapes: InputShapes,
+    demand: Demand,
     shapes: ReadonlyMap<ValueId, readonly number[]>,
   ): Promise<Plan> {
     const release: (() => void)[] = [];
@@ -287,7 +311,7 @@ export class Planner {
       return {
         ...draft,
         key,
-        inputShapes,
+        demand,
         shapes,
         kernels,
         operands,

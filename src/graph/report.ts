@@ -4,7 +4,7 @@ import { isMatmul, type MatmulProblem } from '../plan/problem.js';
 import { msOf, type Selection } from '../plan/select.js';
 import type { BackendName, Candidate } from '../plan/variant.js';
 import { type Graph, isLayer, type Node, type ValueId } from './ir.js';
-import type { Draft, PlacementReport, Plan, Planner } from './plan.js';
+import { type Draft, deviceOf, type PlacementReport, type Plan, type Planner } from './plan.js';
 
 /** What the plan in use does with one node. */
 export interface NodeReport {
@@ -97,12 +97,17 @@ function transfersOf(graph: Graph, planner: Planner, plan: Plan): TransferReport
     transfers.push({ value: name, from: from?.device.label ?? host, to: to?.device.label ?? host, bytes, predictedMs });
   };
   for (const { value } of graph.inputs) {
-    for (const { backend, memory } of plan.shares) if (memory.slotOf.has(value)) add(value, undefined, backend);
+    const home = plan.demand.homes.get(value);
+    for (const { backend, memory } of plan.shares) {
+      if (memory.slotOf.has(value) && backend !== home) add(value, home, backend);
+    }
   }
   for (const { id, from, to } of [...plan.moves.values()].flat()) add(id, from, to);
-  for (const { value } of graph.outputs) {
+  const { results } = plan.demand;
+  for (const { value } of results === 'tensors' ? [] : graph.outputs) {
     const home = plan.homes.get(planner.rootOf(value));
-    if (home) add(value, home, undefined);
+    const wanted = deviceOf(results);
+    if (home && home !== wanted) add(value, home, wanted);
   }
   return transfers;
 }

@@ -4,7 +4,7 @@ import { describe, elementCount, isLost, ThinferError } from '../errors.js';
 import type { Bias, Weights } from '../formats/format.js';
 import type { Form } from '../formats/forms.js';
 import type { Effort } from '../plan/choices.js';
-import type { MatmulProblem, Problem } from '../plan/problem.js';
+import { inputSize, type MatmulProblem, type Problem, type WeightFacts } from '../plan/problem.js';
 import { type Selection, select } from '../plan/select.js';
 import type { Tuner } from '../plan/tuner.js';
 import type { Candidate, VariantBase } from '../plan/variant.js';
@@ -49,15 +49,24 @@ export interface LayerParts<D extends DType> {
   tuner: Tuner;
 }
 
+/** Where one run has to be, and where its input is. */
+interface Where {
+  /** The backend that has to do it, if one has to. */
+  only?: Backend | undefined;
+  /** The device with memory of its own that the input lies on, if it does. */
+  from?: Backend | undefined;
+}
+
 interface Plan {
   problem: MatmulProblem;
   backend: Backend;
-  /** The backend that has to do it, if one has to. */
-  only: Backend | undefined;
+  where: Where;
   /** The row, by name, and what it multiplies by, by its key in #operands. */
   variant: string;
   packed: string;
   kernel: Promise<Kernel>;
+  /** The same, once it is there. */
+  ready?: Kernel;
   /** Runs that hold it now. */
   users: number;
   /** Rows were timed for it, or are about to be. */
@@ -94,6 +103,11 @@ export class Layer<D extends DType = 'float32'> {
     this.weights = parts.weights;
   }
 
+  /** About the weights as they were given. */
+  get facts(): WeightFacts {
+    return this.#parts.forms[0].facts;
+  }
+
   /** Bytes of packed weights on devices: one copy for each layout in use. */
   get bytes(): number {
     let bytes = 0;
@@ -115,12 +129,13 @@ export class Layer<D extends DType = 'float32'> {
     this.#requireAlive();
     const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
     this.#requireOutput(problem, options.output);
+    const from = x instanceof Tensor && x.backend.device.transfer ? x.backend : undefined;
     const run = async (plan: Plan) => {
       const result = await this.#runPlan(plan, x, options);
       this.#tuneLater(plan);
       return result;
     };
-    return this.#withPlan(problem, run, options);
+    return this.#withPlan(problem, run, options, from);
   }
 
   /**
@@ -137,16 +152,43 @@ export class Layer<D extends DType = 'float32'> {
     await this.#withPlan(problem, async ({ kernel }) => void (await kernel));
   }
 
+  /**
+   * Multiplies before it returns, for callers that can't wait: on WASM the work is done then, on WebGPU it is encoded.
+   * Sizes that were not prepared are prepared first. Nothing is timed afterwards.
+   * @param x on the device that the layer runs on
+   * @param shape of x, as `run` takes it
+   * @param output of the result's shape and dtype, on the same device
+   * @param pass WebGPU: where commands go; the caller ends and submits it before anything is freed
+   * @returns false where it can't be done now, as other work on the device waits for a thread, or is still being prepared:
+   * then nothing was done
+   */
+  runNow(x: Tensor<DType>, shape: Shape, output: Tensor<D>, pass?: GPUComputePassEncoder): boolean {
+    this.#requireAlive();
+    const problem = this.#kind.problemOf(this.#shapeOf(x, shape), this.#dtypeOf(x));
+    this.#requireOutput(problem, output);
+    const plan = this.#planFor(problem, { only: x.backend }, true);
+    if (!plan?.ready || plan.backend !== x.backend || x.backend !== output.backend) return false;
+    const done = plan.backend.runNow?.(plan.ready, [x.buffer], output.buffer, pass) ?? false;
+    this.#evict();
+    return done;
+  }
+
+  /** The shape of what an input of this shape gives. */
+  outputShape(shape: Shape, dtype: DType = 'float32'): Shape {
+    return this.#kind.outputShape(this.#kind.problemOf(shape, this.#requireDtype(dtype)));
+  }
+
   /** Works with the plan for a problem, with another one where its device is lost. */
   async #withPlan<T>(
     problem: MatmulProblem,
     work: (plan: Plan) => Promise<T>,
     { signal, output }: RunOptions<D> = {},
+    from?: Backend,
   ): Promise<T> {
     const retried = new Set<Backend>();
     for (;;) {
       signal?.throwIfAborted();
-      const plan = this.#planFor(problem, output?.backend);
+      const plan = this.#planFor(problem, { only: output?.backend, from });
       plan.users++;
       try {
         return await work(plan);
@@ -252,7 +294,7 @@ export class Layer<D extends DType = 'float32'> {
    */
   async tune(shape?: Shape, { effort = 'full' }: { effort?: Effort } = {}): Promise<void> {
     const problem = this.#problemAt(shape);
-    const plan = this.#planFor(problem, undefined);
+    const plan = this.#planFor(problem, {});
     plan.tuned = true;
     plan.users++;
     try {
@@ -289,7 +331,7 @@ export class Layer<D extends DType = 'float32'> {
       if (left <= 0) break;
     }
     if (!alive()) return;
-    const better = this.#makePlan(problem, plan.only);
+    const better = this.#makePlan(problem, plan.where);
     better.tuned = true;
     await better.kernel.catch(() => {});
     if (!alive() || better.variant === plan.variant) {
@@ -312,13 +354,17 @@ export class Layer<D extends DType = 'float32'> {
     return living.filter((backend) => bestOf(backend) <= BACKEND_REACH * best);
   }
 
-  #select(problem: MatmulProblem, backends: readonly Backend[]): Selection {
+  #select(problem: MatmulProblem, backends: readonly Backend[], from?: Backend): Selection {
     const { forms, force, tuner } = this.#parts;
+    const { transfer } = from?.device ?? {};
+    const bytes = byteLength(problem.input.dtype, inputSize(problem));
+    const wayMs = transfer ? transfer.readMs + bytes / transfer.bytesPerNs / 1e6 : 0;
     return select<VariantBase>(problem, backends, {
       force,
       forms,
       place: this.#kind.place,
       measured: tuner.measured(problem),
+      arrivalMs: (device) => (device === from?.device ? 0 : wayMs),
     });
   }
 
@@ -383,21 +429,26 @@ export class Layer<D extends DType = 'float32'> {
     return shape;
   }
 
-  /** @param only the backend that has to do it */
-  #planFor(problem: MatmulProblem, only: Backend | undefined): Plan {
+  #planFor(problem: MatmulProblem, where: Where): Plan;
+  /** @param now undefined where it can't be made without waiting */
+  #planFor(problem: MatmulProblem, where: Where, now: true): Plan | undefined;
+  #planFor(problem: MatmulProblem, wanted: Where, now = false): Plan | undefined {
     this.#last = problem;
-    const where = only ? this.#parts.backends.indexOf(only) : -1;
-    const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, where]);
+    // With one device there is nothing to tell apart.
+    const where = this.#parts.backends.length > 1 ? wanted : {};
+    const places = [where.only, where.from].map((backend) => (backend ? this.#parts.backends.indexOf(backend) : -1));
+    const key = JSON.stringify([problem.M, problem.window, problem.input.dtype, places]);
     let plan = this.#plans.get(key);
     if (plan) this.#plans.delete(key);
-    else plan = this.#makePlan(problem, only);
+    else plan = now ? this.#makePlanNow(problem, where) : this.#makePlan(problem, where);
+    if (!plan) return undefined;
     this.#plans.set(key, plan);
     return plan;
   }
 
-  #makePlan(problem: MatmulProblem, only: Backend | undefined): Plan {
-    const backends = this.#living(only);
-    const { variant, device, problem: asked } = this.#select(problem, backends);
+  #makePlan(problem: MatmulProblem, where: Where): Plan {
+    const backends = this.#living(where.only);
+    const { variant, device, problem: asked } = this.#select(problem, backends, where.from);
     const backend = backends.find((b) => b.device === device)!;
     // Async from the start, so that all that fails on the device fails where the kernel is awaited.
     const make = async () => {
@@ -406,9 +457,26 @@ export class Layer<D extends DType = 'float32'> {
       return backend.prepare(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
     };
     const kernel = make();
-    kernel.catch(() => {});
     const packed = operandsKey(backend, variant, asked);
-    return { problem, backend, only, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    const plan: Plan = { problem, backend, where, variant: variant.name, packed, kernel, users: 0, tuned: false };
+    kernel.then(
+      (ready) => {
+        plan.ready = ready;
+      },
+      () => {},
+    );
+    return plan;
+  }
+
+  #makePlanNow(problem: MatmulProblem, where: Where): Plan | undefined {
+    const backends = this.#living(where.only);
+    const { variant, device, problem: asked } = this.#select(problem, backends, where.from);
+    const backend = backends.find((b) => b.device === device)!;
+    const ready = backend.prepareNow?.(variant, asked, this.#operandsFor(backend, variant, asked as MatmulProblem));
+    if (!ready) return undefined;
+    const packed = operandsKey(backend, variant, asked);
+    const kernel = Promise.resolve(ready);
+    return { problem, backend, where, variant: variant.name, packed, kernel, ready, users: 0, tuned: true };
   }
 
   #operandsFor(backend: Backend, variant: VariantBase, problem: MatmulProblem): Operands {

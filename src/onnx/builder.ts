@@ -1,10 +1,12 @@
 import type { ElementType } from '../dtype.js';
 import { ThinferError } from '../errors.js';
+import type { Weights } from '../formats/format.js';
 import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
 import { type Constant, isBinary, isLayer, type Node, type Value, type ValueId } from '../graph/ir.js';
 import { evaluate } from '../graph/passes/constants.js';
 import { inferNode, type Shape } from '../graph/shapes.js';
 import { elementType, inferType, moves, takesCodes } from '../graph/types.js';
+import type { PartArray } from './domain.js';
 import type { Made, NewNode } from './operators/context.js';
 import { dequantize, type QuantizedTensor, transposed } from './quantized.js';
 import { badModel, type CodeTensor, Unsupported } from './tensor.js';
@@ -30,12 +32,18 @@ export class GraphBuilder {
   /** Constants that are codes, and those of f32 that the model has as codes: they are made when something reads them. */
   readonly codes = new Map<ValueId, CodeTensor>();
   readonly quantized = new Map<ValueId, QuantizedTensor>();
+  /** Constants that the model stores in fewer bytes than f32. */
+  readonly stored = new Map<ValueId, 'csr' | 'f16'>();
+  /** Typed arrays that operators of our own domain make of others. */
+  readonly parts = new Map<ValueId, PartArray>();
+  /** Weights that were made, for the next layer that wants the same. */
+  readonly #weights = new Map<string, Weights>();
   readonly nodes: Node[] = [];
   /** Integers as f32, where a node that runs reads them. */
   readonly #floats = new Map<ValueId, ValueId>();
   readonly #layerNames = new Set<string>();
-  /** Names of layers by their weights: those that share them share the name. */
-  readonly #nameOfWeights = new Map<object, string>();
+  /** Names of layers by their weights: those that one node of the model became and that share them share the name. */
+  readonly #nameOfWeights = new Map<object, { name: string; output: string }>();
   readonly #capacity: number;
   #claimed = 0;
 
@@ -95,9 +103,32 @@ export class GraphBuilder {
         return this.#addCodes(name, made);
       case 'quantized':
         return this.#addQuantized(name, made);
-      default:
-        return this.addConstant(name, made);
+      case 'part': {
+        const id = this.addValue(name, [made.data.length]);
+        this.parts.set(id, made.data);
+        return id;
+      }
+      default: {
+        const id = this.addConstant(name, made);
+        if (made.stored) this.stored.set(id, made.stored);
+        return id;
+      }
     }
+  }
+
+  /** Weights that layers share, made once. @param how of which values, and by what */
+  weightsOf(how: string, make: () => Weights): Weights {
+    const weights = this.#weights.get(how) ?? make();
+    this.#weights.set(how, weights);
+    return weights;
+  }
+
+  /** The codes that a value is the plain numbers of: of a cast. */
+  codesBehind(id: ValueId): ValueId | undefined {
+    const node = this.nodes.findLast(({ output }) => output === id);
+    if (node?.op !== 'dequantize' || node.scale !== 1 || node.zeroPoint !== 0) return undefined;
+    const type = this.type(node.inputs[0]);
+    return type === 'uint8' || type === 'int8' ? node.inputs[0] : undefined;
   }
 
   /** A value that a node reads as it is: a constant of codes becomes one of the graph. */
@@ -268,10 +299,10 @@ export class GraphBuilder {
   #nameOf(node: Node, output: string, id: ValueId): string {
     if (!isLayer(node)) return node.name;
     const shared = this.#nameOfWeights.get(node.weights);
-    if (shared !== undefined) return shared;
+    if (shared?.output === output) return shared.name;
     const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
     this.#layerNames.add(name);
-    this.#nameOfWeights.set(node.weights, name);
+    this.#nameOfWeights.set(node.weights, { name, output });
     return name;
   }
 }

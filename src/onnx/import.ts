@@ -4,11 +4,13 @@ import type { Dim, Graph, ValueId } from '../graph/ir.js';
 import { removeDead } from '../graph/passes/rewrite.js';
 import { Attributes } from './attributes.js';
 import { GraphBuilder } from './builder.js';
+import type { PartArray } from './domain.js';
 import {
   type GraphProto,
   type ModelProto,
   ModelProtoSchema,
   type NodeProto,
+  type TensorProto,
   TensorProto_DataType,
   type ValueInfoProto,
 } from './generated/onnx_pb.js';
@@ -19,6 +21,7 @@ import {
   CODE_TYPES,
   FLOATS,
   type OnnxTensor,
+  readElements,
   readSparse,
   readTensor,
   toInteger,
@@ -135,6 +138,9 @@ class Importer {
   readonly #built: GraphBuilder;
   readonly #inputs: { name: string; value: ValueId }[] = [];
   readonly #bindings = new Map<string, Binding>();
+  /** Initializers as typed arrays, for operators of our own domain. */
+  readonly #elements = new Map<string, () => PartArray>();
+  readonly #parts = new Map<string, PartArray>();
   readonly #unsupported: string[] = [];
 
   constructor(opset: number, modelBytes: number) {
@@ -172,13 +178,14 @@ class Importer {
 
   #readInitializers(graph: GraphProto): void {
     const claim = this.#built.claim.bind(this.#built);
-    const bind = (name: string, read: (place: string) => OnnxTensor) => {
+    const bind = (name: string, read: (place: string) => OnnxTensor, tensor?: TensorProto) => {
       const place = `initializer "${name}"`;
       if (name === '' || this.#bindings.has(name))
         badModel(place, 'a name that no other value has', JSON.stringify(name));
       this.#bindings.set(name, { kind: 'initializer', read: () => read(place) });
+      if (tensor) this.#elements.set(name, () => readElements(tensor, place, claim));
     };
-    for (const tensor of graph.initializer) bind(tensor.name, (place) => readTensor(tensor, place, claim));
+    for (const tensor of graph.initializer) bind(tensor.name, (place) => readTensor(tensor, place, claim), tensor);
     for (const tensor of graph.sparseInitializer) {
       bind(tensor.values?.name ?? '', (place) => readSparse(tensor, place, claim));
     }
@@ -241,10 +248,23 @@ class Importer {
     }
     if (binding.kind === 'lost') throw new Lost();
     if (binding.kind === 'absent') throw new Unsupported(binding.what);
+    if (binding.kind === 'value' && this.#built.parts.has(binding.id)) {
+      return badModel(place, 'a tensor', `${JSON.stringify(name)}, which only operators of thinfer read`);
+    }
     if (binding.kind === 'value') return binding.id;
     const id = this.#built.idOf(name, binding.read());
     this.#bindings.set(name, { kind: 'value', id });
     return id;
+  }
+
+  #partOf(name: string, place: string): PartArray {
+    const binding = this.#bindings.get(name);
+    if (binding?.kind === 'lost') throw new Lost();
+    const made = binding?.kind === 'value' ? this.#built.parts.get(binding.id) : undefined;
+    const data = this.#parts.get(name) ?? made ?? this.#elements.get(name)?.();
+    if (!data) return badModel(place, 'an initializer', JSON.stringify(name));
+    this.#parts.set(name, data);
+    return data;
   }
 
   #readNode(proto: NodeProto): void {
@@ -336,7 +356,17 @@ class Importer {
       integerType: (input) => this.#built.integers.get(value(input))?.type,
       codes: (input) => this.#built.codes.get(value(input)),
       quantized: (input) => this.#built.quantized.get(value(input)),
+      stored: (input) => this.#built.stored.get(value(input)),
+      weightsOf: (first, end, how, make) =>
+        this.#built.weightsOf(JSON.stringify([how, ...proto.input.slice(first, end)]), make),
+      codesBehind: (input) => this.#built.codesBehind(value(input)),
+      part: (input, what) => this.#partOf(inputName(input), `${place}: ${what}`),
       emit: (node) => this.#built.emit(node, outputName(proto), proto.name, place),
+      number: (id) => {
+        const constant = this.#built.constants.get(id) ?? this.#built.integers.get(id);
+        const number = constant?.data.length === 1 ? constant.data[0] : undefined;
+        return typeof number === 'number' ? number : undefined;
+      },
       addConstant: (constant) => this.#built.addConstant(outputName(proto), constant),
       addScalar: (number, like = -1) =>
         this.#built.integral.has(like) && Number.isInteger(number)

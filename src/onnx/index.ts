@@ -1,8 +1,8 @@
 import { modelOfFile } from '../graph/load.js';
 import type { Model, ModelOptions, RuntimeLike } from '../graph/model.js';
-import { type FileSource, readSource } from '../source.js';
-import { type ExternalFiles, readExternal } from './external.js';
-import { parseModel, readModel } from './import.js';
+import type { FileSource } from '../source.js';
+import type { ExternalFiles } from './external.js';
+import { graphOf } from './load.js';
 
 export type { FileSource } from '../source.js';
 export type { ExternalFiles } from './external.js';
@@ -24,9 +24,5 @@ export interface OnnxOptions extends ModelOptions {
  */
 export async function loadOnnx(runtime: RuntimeLike, source: FileSource, options: OnnxOptions = {}): Promise<Model> {
   const { externalData, ...rest } = options;
-  const bytes = await readSource(source, 'loadOnnx: source');
-  const parsed = parseModel(bytes);
-  const more = await readExternal(parsed, source, externalData);
-  const graph = readModel(parsed, bytes.length + more);
-  return modelOfFile(runtime, graph, rest);
+  return modelOfFile(runtime, await graphOf(source, externalData), rest);
 }

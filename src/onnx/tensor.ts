@@ -1,5 +1,6 @@
 import { MAX_ELEMENTS, ThinferError } from '../errors.js';
 import { floatsFromBf16, floatsFromF16 } from '../half.js';
+import { PART_ARRAYS, type PartArray } from './domain.js';
 import {
   type SparseTensorProto,
   type TensorProto,
@@ -18,7 +19,7 @@ export interface CodeTensor {
 
 /** A constant of the model: f32 values, integers (shapes, axes, flags), or codes. */
 export type OnnxTensor =
-  | { kind: 'floats'; dims: number[]; data: Float32Array }
+  | { kind: 'floats'; dims: number[]; data: Float32Array; stored?: 'csr' | 'f16' }
   | { kind: 'integers'; dims: number[]; data: number[]; type?: number }
   | CodeTensor;
 
@@ -130,11 +131,8 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   const fromRaw = raw.length > 0 || count === 0;
   if (code) return { kind: 'codes', dims, ...code, data: toCodes(code, count, fromRaw ? raw : (list as number[])) };
   if (FLOATS.includes(type)) {
-    return {
-      kind: 'floats',
-      dims,
-      data: toFloats(type, (fromRaw ? rawElements(raw, type) : list) as ArrayLike<number>),
-    };
+    const data = toFloats(type, (fromRaw ? rawElements(raw, type) : list) as ArrayLike<number>);
+    return { kind: 'floats', dims, data, ...(type === FLOAT16 && { stored: 'f16' }) };
   }
   const elements: ArrayLike<number | bigint> = fromRaw ? rawElements(raw, type) : list;
   const limit = Number.MAX_SAFE_INTEGER;
@@ -206,5 +204,27 @@ export function readSparse(sparse: SparseTensorProto, place: string, claim: Clai
   claim(count, place);
   const data = new Float32Array(count);
   for (const [entry, offset] of offsets.entries()) data[offset] = values.data[entry];
-  return { kind: 'floats', dims, data };
+  return { kind: 'floats', dims, data, stored: 'csr' };
+}
+
+/**
+ * The elements of a tensor as they are, in an array of their type, for operators of our own domain.
+ * @throws ThinferError `bad-model` for another type than one of ours, and bytes that do not fit the dimensions
+ */
+export function readElements(tensor: TensorProto, place: string, claim: Claim): PartArray {
+  const { dims, count } = readDims(tensor.dims, place);
+  const Type = PART_ARRAYS[tensor.dataType as keyof typeof PART_ARRAYS];
+  if (!Type) badModel(place, 'a type of typed arrays', typeName(tensor.dataType));
+  const { rawData: raw } = tensor;
+  const list = listOf(tensor) as ArrayLike<number>;
+  if (raw.length === 0 && list.length > 0) {
+    if (list.length !== count) badModel(place, `${count} elements for [${dims.join(', ')}]`, String(list.length));
+    claim(count, place);
+    return Type.from(list);
+  }
+  const bytes = count * Type.BYTES_PER_ELEMENT;
+  if (raw.length !== bytes)
+    badModel(`${place}.raw_data`, `${bytes} bytes for [${dims.join(', ')}]`, String(raw.length));
+  claim(count, place);
+  return new Type(copyOf(raw));
 }

@@ -32,7 +32,7 @@ export interface ChoicesFile {
   devices: Record<string, DeviceChoices>;
 }
 
-const EFFORTS: readonly Effort[] = ['quick', 'full'];
+export const EFFORTS: readonly Effort[] = ['quick', 'full'];
 /** More than any program meets: a file with more is not ours. */
 const MOST_ENTRIES = 100_000;
 

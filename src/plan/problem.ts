@@ -428,6 +428,11 @@ export function tapsOf({ window }: MatmulProblem): number {
   return window.kernelHeight * window.kernelWidth;
 }
 
+/** Elements of the input of an operator with a window. */
+export function inputSize({ window: w, channels }: MatmulProblem | PoolProblem): number {
+  return w.batch * w.inHeight * w.inWidth * channels;
+}
+
 /** Elements of the output: 0 for a batch of none, for which no kernel runs. */
 export function outputSize(p: Problem): number {
   switch (p.op) {

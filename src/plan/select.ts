@@ -79,6 +79,8 @@ export interface SelectOptions {
   forms?: readonly Pick<Form, 'facts'>[];
   /** What is known of a device; decides there instead of predictions. */
   measured?: (device: Device) => Measured | undefined;
+  /** Milliseconds until the input is on a device. Default: 0, what a device's runMs holds is all. */
+  arrivalMs?: (device: Device) => number;
 }
 
 /** A row that may be chosen. */
@@ -97,13 +99,14 @@ interface Able<V extends VariantBase> {
 export function select<V extends VariantBase>(
   p: Problem,
   offers: readonly Offer<V>[],
-  { force = '', place = 'select', forms = [], measured = () => undefined }: SelectOptions = {},
+  { force = '', place = 'select', forms = [], measured = () => undefined, arrivalMs = () => 0 }: SelectOptions = {},
 ): Selection<V> {
   const problems = isMatmul(p) && forms.length > 0 ? forms.map(({ facts }) => ({ ...p, weights: facts })) : [p];
   const candidates: Candidate[] = [];
   let best: Able<V> | undefined;
   for (const { device, variants } of offers) {
     const known = measured(device);
+    const aroundMs = device.runMs + arrivalMs(device);
     let here: Able<V> | undefined;
     for (const problem of problems) {
       for (const variant of rowsFor(variants, problem)) {
@@ -114,8 +117,8 @@ export function select<V extends VariantBase>(
           variant: variant.name,
           backend: device.backend,
           device: device.label,
-          predictedMs: why ? Number.POSITIVE_INFINITY : variant.cost(problem as never, device) + device.runMs,
-          ...(ms !== undefined && { measuredMs: ms + device.runMs }),
+          predictedMs: why ? Number.POSITIVE_INFINITY : variant.cost(problem as never, device) + aroundMs,
+          ...(ms !== undefined && { measuredMs: ms + aroundMs }),
           ...(isMatmul(problem) && { format: problem.weights.format, bytes: problem.weights.bytes }),
           chosen: false,
           reason: excluded ?? '',

@@ -161,6 +161,8 @@ export class WasmBackend implements Backend<WasmVariant> {
   readonly #zeros: SharedRegion;
   /** Settled when the last pass that was submitted is done: passes don't mix. */
   #busy: Promise<void> | undefined;
+  /** A pass under way waits for a thread. */
+  #waiting = false;
   #freed = false;
 
   constructor({ name, engine, memory, heapBase, pool, note }: LoadedModule) {
@@ -212,6 +214,12 @@ export class WasmBackend implements Backend<WasmVariant> {
     this.#heap.uint8((buffer as WasmBuffer).address, bytes.length).set(bytes);
   }
 
+  /** What a buffer holds, until the memory grows. */
+  view(buffer: DeviceBuffer): Uint8Array {
+    this.#assertAlive();
+    return this.#heap.uint8((buffer as WasmBuffer).address, buffer.bytes);
+  }
+
   async read<D extends DType = 'float32'>(
     buffer: DeviceBuffer,
     length: number,
@@ -245,6 +253,14 @@ export class WasmBackend implements Backend<WasmVariant> {
   async prepare(variant: WasmVariant, problem: Problem, operands?: Operands): Promise<Kernel> {
     // Scratch may move, which a pass that still runs would notice.
     while (this.#busy) await this.#busy;
+    return this.#prepare(variant, problem, operands);
+  }
+
+  prepareNow(variant: WasmVariant, problem: Problem, operands?: Operands): Kernel | undefined {
+    return this.#waiting ? undefined : this.#prepare(variant, problem, operands);
+  }
+
+  #prepare(variant: WasmVariant, problem: Problem, operands: Operands | undefined): WasmKernel {
     this.#assertAlive();
     if (outputSize(problem) === 0) return new WasmKernel(variant.name, problem, 0, [], 0, true, () => {});
     const params = variant.params(problem, this.device);
@@ -327,11 +343,28 @@ export class WasmBackend implements Backend<WasmVariant> {
         if (alone) this.#pool.runAlone(name, job, tiles, scratch);
         else {
           const slow = this.#pool.run(name, job, tiles, scratch, scratchBytes);
-          if (slow) await slow;
+          if (!slow) continue;
+          this.#waiting = true;
+          await slow.finally(() => {
+            this.#waiting = false;
+          });
         }
       }
     }
     return performance.now() - start;
+  }
+
+  runNow(kernel: Kernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer): boolean {
+    if (this.#waiting) return false;
+    this.#assertAlive();
+    this.#bind({ kernel: kernel as WasmKernel, inputs, output });
+    const { job, stages, scratchBytes, alone } = kernel as WasmKernel;
+    const scratch = this.#scratch.address;
+    for (const { export: name, tiles } of stages) {
+      if (alone) this.#pool.runAlone(name, job, tiles, scratch);
+      else this.#pool.runNow(name, job, tiles, scratch, scratchBytes);
+    }
+    return true;
   }
 
   /** Writes the addresses of a run into its job. */

@@ -1,7 +1,7 @@
 import { codeRange } from '../formats/activations.js';
 import type { Weights } from '../formats/format.js';
 import { outputRange } from '../formats/outputs.js';
-import { isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
+import { inputSize, isMatmul, type MatmulProblem, NONLINEARITIES, outputSize, type Problem } from '../plan/problem.js';
 import type { StridedDims } from '../plan/strides.js';
 import type { Device, Layout, VariantBase } from '../plan/variant.js';
 
@@ -179,10 +179,6 @@ function outputFields(p: MatmulProblem): number[] {
 /** InputKind and OutputKind in asm/shared/job.ts. */
 const INPUT_KINDS = { float32: 0, givenScale: 1, codes: 2, flippedCodes: 3, bits: 4 };
 const OUTPUT_KINDS = { float32: 0, int32: 1, uint8: 2, int8: 3, bits: 4 };
-
-/** Elements of the input. */
-export const inputSize = ({ window: w, channels }: MatmulProblem): number =>
-  w.batch * w.inHeight * w.inWidth * channels;
 
 /** Bytes that stay in caches between two runs, and how much faster than memory those are: a Zen 4's L2 and part of L3. */
 const CACHED_BYTES = 2 ** 23;

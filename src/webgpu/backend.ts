@@ -244,11 +244,8 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
     return outputSize(problem) === 0 ? [] : variant.stages(problem, this.device, weights);
   }
 
-  async prepare(variant: WebgpuVariant, problem: Problem, operands?: Operands): Promise<WebgpuKernel> {
-    this.#requireAlive();
-    if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
-    if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
-    if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
+  async prepare(variant: WebgpuVariant, problem: Problem, given?: Operands): Promise<WebgpuKernel> {
+    const operands = this.#requireOperands(variant, problem, given);
     const stages = this.#stagesOf(variant, problem, operands?.weights);
     const pipelines = await Promise.all(stages.map((stage) => this.#pipelines.get(stage))).catch(async (error) => {
       await this.#settleLoss();
@@ -259,6 +256,32 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       buffer.usable;
     }
     this.#requireAlive();
+    return this.#kernel(variant, problem, operands, stages, pipelines);
+  }
+
+  /** Failures to compile and to make room are the device's own errors, later. */
+  prepareNow(variant: WebgpuVariant, problem: Problem, operands?: Operands): WebgpuKernel {
+    const own = this.#requireOperands(variant, problem, operands);
+    const stages = this.#stagesOf(variant, problem, own?.weights);
+    const pipelines = stages.map((stage) => this.#pipelines.getNow(stage));
+    return this.#kernel(variant, problem, own, stages, pipelines);
+  }
+
+  #requireOperands(variant: WebgpuVariant, problem: Problem, operands: Operands | undefined) {
+    this.#requireAlive();
+    if (operands && !(operands instanceof WebgpuOperands)) throw foreign('prepare: operands', operands);
+    if ((variant.layout?.name ?? undefined) !== operands?.layout) throw noWeights(variant, problem, operands);
+    if (operands && operands.memory !== this.#memory) throw lossOf(this.#opened, 'weights of the device before');
+    return operands;
+  }
+
+  #kernel(
+    variant: WebgpuVariant,
+    problem: Problem,
+    operands: WebgpuOperands | undefined,
+    stages: readonly Stage[],
+    pipelines: readonly Pipeline[],
+  ): WebgpuKernel {
     const limit = this.#gpu.limits.maxComputeWorkgroupsPerDimension;
     const scratch = stages.length ? (variant.scratch?.(problem) ?? {}) : {};
     const varying = [...VARYING, ...Object.keys(scratch)];
@@ -295,6 +318,18 @@ export class WebgpuBackend implements Backend<WebgpuVariant> {
       },
       submit: () => this.#submit(steps.splice(0), timer).finally(() => timer?.free()),
     };
+  }
+
+  runNow(kernel: Kernel, inputs: readonly DeviceBuffer[], output: DeviceBuffer, pass?: GPUComputePassEncoder): boolean {
+    this.#requireAlive();
+    if (!(kernel instanceof WebgpuKernel)) throw foreign('runNow: kernel', kernel);
+    if (!pass) throw foreign('runNow: pass', pass);
+    const here = (buffer: DeviceBuffer) => this.#here(buffer, kernel.variant);
+    const scratch: WebgpuBuffer[] = [];
+    this.#encode(pass, { kernel, inputs: inputs.map(here), output: here(output) }, scratch, undefined);
+    // What is encoded later runs later, and may use them again.
+    for (const buffer of scratch.reverse()) this.memory.free(buffer);
+    return true;
   }
 
   free(): void {

@@ -64,6 +64,8 @@ export class WebgpuMemory {
   bytes = 0;
   /** The most there ever were on the device, with those kept for reuse. */
   peakBytes = 0;
+  /** Called before a buffer is destroyed: a caller who encodes commands himself submits them there. */
+  beforeDestroy: () => void = () => {};
   #idleBytes = 0;
   readonly #idle = new Map<string, GPUBuffer[]>();
   readonly #live = new Set<GPUBuffer>();
@@ -179,6 +181,7 @@ export class WebgpuMemory {
       this.#idleBytes += gpu.size;
     } else {
       this.#live.delete(gpu);
+      this.beforeDestroy();
       gpu.destroy();
     }
   }

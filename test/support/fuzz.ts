@@ -2,17 +2,21 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { Builder, ByteBuffer } from 'flatbuffers';
 import type { Backend } from '../../src/backend.js';
 import { ThinferError } from '../../src/errors.js';
-import type { Graph } from '../../src/graph/ir.js';
+import { formats } from '../../src/formats/index.js';
+import { type Graph, isLayer, type Node } from '../../src/graph/ir.js';
 import { Model as Runnable } from '../../src/graph/model.js';
+import { optimize } from '../../src/graph/passes/index.js';
 import { concretize } from '../../src/graph/shapes.js';
 import { elementType } from '../../src/graph/types.js';
 import { ModelProtoSchema } from '../../src/onnx/generated/onnx_pb.js';
 import { readOnnx } from '../../src/onnx/index.js';
+import { writeOnnx } from '../../src/onnx/write/index.js';
 import { readSafetensors, toWeights } from '../../src/safetensors/index.js';
 import { readTflite } from '../../src/tflite/index.js';
 import { readFixture, untarGzip } from './fixtures.js';
 import { Model } from './generated/tflite_generated.js';
-import type { Random } from './random.js';
+import { OnnxWriter } from './onnx-writer.js';
+import { createRandom, normals, type Random } from './random.js';
 import { safetensorsFile, writeSafetensors } from './safetensors-writer.js';
 import { tfliteCases } from './tflite-cases.js';
 
@@ -20,7 +24,7 @@ import { tfliteCases } from './tflite-cases.js';
  * Valid files whose numbers, names, lists and bytes are changed a little: what comes back is an answer or a typed error.
  */
 
-export type FuzzedFormat = 'onnx' | 'tflite' | 'safetensors';
+export type FuzzedFormat = 'onnx' | 'domain' | 'tflite' | 'safetensors';
 
 /** One valid file to start from, as a tree of fields. */
 interface Seed {
@@ -164,6 +168,30 @@ async function onnxSeeds(): Promise<Seed[]> {
     }));
 }
 
+/** A convolution and a matrix with weights in each of our formats, as they are and Huffman-coded. */
+function domainSeeds(): Seed[] {
+  const writer = new OnnxWriter().input('x', ['N', 4, 5, 5]);
+  const weights = (count: number) => normals(createRandom(count), count, 1).map((x, i) => (i % 4 < 2 ? 0 : x));
+  writer.floats('w', [8, 4, 3, 3], weights(288)).floats('b', [8], weights(8)).floats('v', [72, 6], weights(432));
+  writer.node('Conv', ['x', 'w', 'b'], ['a']).node('Flatten', ['a'], ['f']).node('Gemm', ['f', 'v'], ['y']).output('y');
+  const graph = optimize(readOnnx(writer.bytes()));
+  return Object.keys(formats).flatMap((format) => {
+    const nodes = graph.nodes.map((node): Node => {
+      if (!isLayer(node) || node.weights.format !== 'dense') return node;
+      const { rows, cols, values } = node.weights;
+      return { ...node, weights: formats[format as 'csr'].pack(values, { rows, cols }) };
+    });
+    return [false, true].map((huffman): Seed => {
+      const bytes = writeOnnx({ ...graph, nodes }, { huffman });
+      return {
+        name: `${format} ${huffman}`,
+        parse: () => fromBinary(ModelProtoSchema, bytes),
+        write: (tree) => toBinary(ModelProtoSchema, tree as never),
+      };
+    });
+  });
+}
+
 function tfliteSeeds(): Seed[] {
   return tfliteCases().map(({ name, bytes }) => ({
     name,
@@ -265,7 +293,7 @@ export class Fuzzer {
   }
 
   static async create(format: FuzzedFormat, backend: Backend): Promise<Fuzzer> {
-    const seeds = { onnx: onnxSeeds, tflite: tfliteSeeds, safetensors: safetensorsSeeds };
+    const seeds = { onnx: onnxSeeds, domain: domainSeeds, tflite: tfliteSeeds, safetensors: safetensorsSeeds };
     return new Fuzzer(format, await seeds[format](), backend);
   }
 
@@ -295,6 +323,6 @@ export class Fuzzer {
       toWeights(bag, 'l');
       return;
     }
-    await runGraph(this.#format === 'onnx' ? readOnnx(bytes) : readTflite(bytes), this.#backend);
+    await runGraph(this.#format === 'tflite' ? readTflite(bytes) : readOnnx(bytes), this.#backend);
   }
 }

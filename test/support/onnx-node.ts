@@ -45,8 +45,14 @@ interface Floats {
   data: Float32Array;
 }
 
-/** Runs one test of the ONNX project; what is wrong in words, or undefined. Throws what loading or running throws. */
-export async function runNodeTest(backend: Backend, read: (file: string) => Uint8Array): Promise<string | undefined> {
+/** One test of the ONNX project: its model, and what that gives for which inputs. */
+interface NodeTest {
+  bytes: Uint8Array<ArrayBuffer>;
+  inputs: Record<string, TensorLike>;
+  outputs: (Floats & { name: string })[];
+}
+
+export function readNodeTest(read: (file: string) => Uint8Array): NodeTest {
   const parse = (file: string) => fromBinary(TensorProtoSchema, read(`test_data_set_0/${file}`));
   const floats = (file: string): Floats => {
     const { dims, data } = readTensor(parse(file), file, () => {});
@@ -67,11 +73,17 @@ export async function runNodeTest(backend: Backend, read: (file: string) => Uint
     if (constant) initializer.push({ ...parse(`input_${i}.pb`), name });
     else inputs[name] = elements(`input_${i}.pb`);
   }
-  const model = await loadOnnx({ backends: [backend] }, toBinary(ModelProtoSchema, proto));
+  const outputs = output.map(({ name }, i) => ({ name, ...floats(`output_${i}.pb`) }));
+  return { bytes: toBinary(ModelProtoSchema, proto), inputs, outputs };
+}
+
+/** Runs one test of the ONNX project; what is wrong in words, or undefined. Throws what loading or running throws. */
+export async function runNodeTest(backend: Backend, read: (file: string) => Uint8Array): Promise<string | undefined> {
+  const { bytes, inputs, outputs } = readNodeTest(read);
+  const model = await loadOnnx({ backends: [backend] }, bytes);
   const got = await model.run(inputs);
   model.free();
-  for (const [i, { name }] of output.entries()) {
-    const { shape, data } = floats(`output_${i}.pb`);
+  for (const { name, shape, data } of outputs) {
     if (got[name].shape.join() !== shape.join()) return `${name} has the shape [${got[name].shape}], not [${shape}]`;
     const wrong = data.findIndex((x, at) => {
       const y = got[name].data[at];

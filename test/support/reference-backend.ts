@@ -3,17 +3,8 @@ import { asData, type DataByDType, type DType, type TensorData } from '../../src
 import { ThinferError } from '../../src/errors.js';
 import type { Bias, FormatName, Weights } from '../../src/formats/format.js';
 import { formatOf, formats } from '../../src/formats/index.js';
-import { referenceMatmul } from '../../src/formats/reference.js';
-import { computeWeightless } from '../../src/graph/reference.js';
-import {
-  BINARY,
-  CODE_BINARY,
-  elementTypes,
-  isMatmul,
-  type MatmulProblem,
-  outputSize,
-  type Problem,
-} from '../../src/plan/problem.js';
+import { compute } from '../../src/graph/compute.js';
+import { BINARY, CODE_BINARY, elementTypes, type Problem } from '../../src/plan/problem.js';
 import type { BackendName, Device, VariantBase } from '../../src/plan/variant.js';
 
 interface ReferenceBuffer extends DeviceBuffer {
@@ -227,52 +218,4 @@ export class ReferenceBackend implements Backend {
 function alive(buffer: ReferenceBuffer): ArrayBuffer {
   if (!buffer?.bytesOf) throw new Error(`buffer "${buffer?.label}" is not there or was freed`);
   return buffer.bytesOf;
-}
-
-/** The part of a buffer, which may be larger, that an operand takes. */
-function part<T extends TensorData>(values: T, length: number): T {
-  if (values.length < length) throw new Error(`a buffer of ${values.length} elements for an operand of ${length}`);
-  return values.subarray(0, length) as T;
-}
-
-/** Elements of A that a problem reads, where that is not up to strides. */
-function sizeOfA(p: Problem): number | undefined {
-  switch (p.op) {
-    case 'maxPool2d':
-    case 'averagePool2d':
-      return inputSize(p);
-    case 'softmax':
-    case 'normalize':
-    case 'activation':
-    case 'transpose':
-    case 'quantize':
-    case 'dequantize':
-    case 'lookup':
-      return outputSize(p);
-    case 'gather':
-    case 'reduce':
-      return p.outer * p.size * p.inner;
-    case 'resample':
-      return p.outer * p.inSize * p.inner;
-    default:
-      return undefined;
-  }
-}
-
-/** Computes into C what a kernel for `problem` does, by the oracles. Operands may be longer than the problem needs. */
-export function compute(
-  problem: Problem,
-  [a, b]: readonly TensorData[],
-  c: TensorData,
-  operands?: { weights: Weights; bias?: Bias },
-): void {
-  if (isMatmul(problem)) {
-    c.set(referenceMatmul(operands!.weights, problem, part(a, inputSize(problem)), operands?.bias).y);
-  } else {
-    computeWeightless(problem, [part(a, sizeOfA(problem) ?? a.length), b], c);
-  }
-}
-
-function inputSize({ window, channels }: Pick<MatmulProblem, 'window' | 'channels'>): number {
-  return window.batch * window.inHeight * window.inWidth * channels;
 }

@@ -154,6 +154,35 @@ function find(m: Matcher, node: Node): Found | undefined {
   return undefined;
 }
 
+/** a - b floor(a / b), which is a mod b. */
+function isModulo(m: Matcher, node: Node): node is BinaryNode {
+  const product = node.op === 'sub' ? m.made(node.inputs[1], 'mul') : undefined;
+  if (!product) return false;
+  const [a] = node.inputs;
+  return product.inputs.some((id, side) => {
+    const quotient = m.made(m.of(id, 'floor') ?? -1, 'div');
+    return quotient && m.same(quotient.inputs[0], a) && m.same(quotient.inputs[1], product.inputs[1 - side]);
+  });
+}
+
+/** What a truth value is true of: 1 - (x = 0) is it of x. */
+function truthOf(m: Matcher, id: ValueId): ValueId {
+  const negated = m.made(id, 'sub');
+  const isZero = negated && m.is(negated.inputs[0], 1) ? m.made(negated.inputs[1], 'equal') : undefined;
+  const zero = isZero && m.rewriter.constantOf(isZero.inputs[1]);
+  const alike = isZero && m.rewriter.shape(isZero.inputs[0]).join() === m.rewriter.shape(id).join();
+  return alike && zero?.data.length === 1 && zero.data[0] === 0 ? isZero.inputs[0] : id;
+}
+
+/** Operands of which only the truth counts, by operator. */
+const READS_TRUTH: Partial<Record<Node['op'], readonly number[]>> = {
+  and: [0, 1],
+  or: [0, 1],
+  xor: [0, 1],
+  keep: [1],
+  drop: [1],
+};
+
 /** x (clamp(x + 3, 0, 6) / 6) */
 function hardSwishOfQuotient(m: Matcher, node: Node): Found | undefined {
   for (const [x, gate] of [node.inputs, [...node.inputs].reverse()]) {
@@ -164,14 +193,22 @@ function hardSwishOfQuotient(m: Matcher, node: Node): Found | undefined {
   return undefined;
 }
 
-/** Finds SiLU, hard-swish and GELU where they are written as several operators. */
+/** Finds SiLU, hard-swish, GELU and the modulo where they are written as several operators, and truth values. */
 export function findActivations(graph: Graph): Graph {
   const rewriter = new Rewriter(graph);
   const matcher = new Matcher(rewriter);
   for (const node of graph.nodes) {
     const found = find(matcher, node);
     const sameShape = found && rewriter.shape(found.input).join() === graph.values.get(node.output)!.shape.join();
-    if (!found || !sameShape) rewriter.emit(node);
+    const truths = READS_TRUTH[node.op];
+    if (isModulo(matcher, node)) {
+      const product = rewriter.producer(node.inputs[1])!;
+      const divisor = product.inputs.find((id) => matcher.of(id, 'floor') === undefined)!;
+      rewriter.emit({ ...node, op: 'mod', inputs: [node.inputs[0], divisor] });
+    } else if (truths) {
+      const inputs = node.inputs.map((id, i) => (truths.includes(i) ? truthOf(matcher, id) : id));
+      rewriter.emit({ ...node, inputs });
+    } else if (!found || !sameShape) rewriter.emit(node);
     else {
       const { nonlinearity, input } = found;
       rewriter.emit({

@@ -1,10 +1,12 @@
 import type { ElementType } from '../../dtype.js';
+import type { Weights } from '../../formats/format.js';
 import { type NewNode, reshape } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Constant, Dim, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { keepDims, range, reshapeTo } from '../../graph/reshape.js';
 import { formatShape, type Shape } from '../../graph/shapes.js';
 import type { Attributes } from '../attributes.js';
+import type { PartArray } from '../domain.js';
 import type { SparseTensorProto, TensorProto } from '../generated/onnx_pb.js';
 import type { QuantizedTensor } from '../quantized.js';
 import { type CodeTensor, type OnnxTensor, Unsupported } from '../tensor.js';
@@ -42,7 +44,20 @@ export interface NodeContext {
   codes(input: number): CodeTensor | undefined;
   /** A constant input of f32 that the model has as codes. */
   quantized(input: number): QuantizedTensor | undefined;
+  /** How the model stores a constant input, where that is in fewer bytes than f32. */
+  stored(input: number): 'csr' | 'f16' | undefined;
+  /**
+   * Weights made of the inputs from `first` up to, but without, `end`, once for all layers that make the same.
+   * @param how what they are made by
+   */
+  weightsOf(first: number, end: number, how: string, make: () => Weights): Weights;
+  /** The 8-bit codes of which an input has the plain numbers. */
+  codesBehind(input: number): ValueId | undefined;
+  /** The elements of an input that has to be an initializer, or made by operators of our own domain. */
+  part(input: number, what: string): PartArray;
   emit(node: NewNode): ValueId;
+  /** The one number that a value is, where it is a constant of one. */
+  number(value: ValueId): number | undefined;
   /** A constant of the model's own making. */
   addConstant(constant: Constant): ValueId;
   /** The same of one number; of the kind of another value, which may be integers. */
@@ -68,7 +83,13 @@ export interface Operator {
 }
 
 /** What an output of an operator is: a value of the graph, or a constant. */
-export type Made = ValueId | OnnxTensor | IntegerConstant | QuantizedTensor;
+export type Made = ValueId | OnnxTensor | IntegerConstant | QuantizedTensor | Part;
+
+/** A typed array that operators of our own domain read. */
+export interface Part {
+  kind: 'part';
+  data: PartArray;
+}
 
 /** An axis attribute counted from the front. */
 export function axisOf(c: NodeContext, fallback: number, rank: number, last = rank - 1): number {

@@ -8,8 +8,18 @@ import { keepDims, type NodeContext, type Operator, reshape } from './context.js
 
 export { binary, unary };
 
+/** One number, 0, that does not broadcast what it is combined with. */
+function isZero(c: NodeContext, value: ValueId, others: readonly ValueId[]): boolean {
+  if (c.number(value) !== 0) return false;
+  return others.some((other) => c.shape(other).length >= c.shape(value).length);
+}
+
 export function where(c: NodeContext, condition: ValueId, a: ValueId, b: ValueId): ValueId {
-  return binary(c, 'add', binary(c, 'keep', a, condition), binary(c, 'drop', b, condition));
+  const yes = () => binary(c, 'keep', a, condition);
+  const no = () => binary(c, 'drop', b, condition);
+  if (isZero(c, b, [a, condition])) return yes();
+  if (isZero(c, a, [b, condition])) return no();
+  return binary(c, 'add', yes(), no());
 }
 
 export function clampTo(c: NodeContext, input: ValueId, clamp: Clamp): ValueId {
@@ -199,7 +209,9 @@ export const elementwise: Readonly<Record<string, Operator>> = {
   Clip: { attributes: ['min', 'max'], inputs: [1, 3], read: readClip },
   Div: { attributes: [], inputs: [2, 2], read: readDiv },
   // elu(x) is negative where x is: what is below 0 is then multiplied.
-  Elu: simple({ alpha: 1 }, (c, x, [alpha]) => binary(c, 'prelu', unary(c, 'elu', x), { number: alpha })),
+  Elu: simple({ alpha: 1 }, (c, x, [alpha]) =>
+    alpha === 1 ? unary(c, 'elu', x) : binary(c, 'prelu', unary(c, 'elu', x), { number: alpha }),
+  ),
   Equal: combines('equal'),
   Erf: applies('erf'),
   Exp: applies('exp'),

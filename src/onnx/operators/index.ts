@@ -6,6 +6,7 @@ import { quantizers } from './quantize.js';
 import { quantizedLayers } from './quantized.js';
 import { recurrentLayers } from './recurrent.js';
 import { reductions } from './reductions.js';
+import { own } from './thinfer.js';
 
 /**
  * Every operator that can be imported, those of other domains than the default one with it before their name.
@@ -19,4 +20,5 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
   ...elementwise,
   ...movement,
   ...reductions,
+  ...own,
 };

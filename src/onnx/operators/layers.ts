@@ -100,7 +100,8 @@ export function packKernel(c: NodeContext, quantized: QuantizedTensor): Weights 
 }
 
 /** What layers that work on codes have besides. */
-export interface Extras extends Pick<Conv2dNode, 'inputCodes' | 'result'> {
+export interface Extras
+  extends Partial<Pick<Conv2dNode, 'inputCodes' | 'result' | 'stored' | 'clamp' | 'binaryPadding'>> {
   bias?: Bias;
 }
 
@@ -116,34 +117,54 @@ export function convolve(
   const groups = c.attributes.int('group', 1, 1, MAX_SIZE);
   if (outputs % groups !== 0) c.bad('group', `a divisor of the ${outputs} outputs`, String(groups));
   const { rank, ...window } = readWindow(c, kernel);
-  const node = { op: 'conv2d', layout: 'NCHW', window, groups, weights, clamp: NO_CLAMP, ...extras } as const;
+  const node = {
+    op: 'conv2d',
+    layout: 'NCHW',
+    window,
+    groups,
+    weights,
+    ...extras,
+    clamp: extras.clamp ?? NO_CLAMP,
+  } as const;
   return overImage(c, rank, (image) => c.emit({ ...node, inputs: [image] }), input);
 }
 
 function readConv(c: NodeContext): ValueId {
   const quantized = c.quantized(1);
-  const packed = quantized && packKernel(c, quantized);
-  if (packed) return convolve(c, quantized.codes.dims, packed, { bias: readBias(c, packed.rows) });
+  const dims = c.shape(c.value(1)) as number[];
+  const weights = c.weightsOf(1, 2, 'Conv', () => (quantized && packKernel(c, quantized)) ?? denseKernel(c));
+  const stored = weights.format === 'dense' ? c.stored(1) : undefined;
+  return convolve(c, dims, weights, { bias: readBias(c, weights.rows), ...(stored && { stored }) });
+}
+
+function denseKernel(c: NodeContext): Weights {
   const { weights } = readKernel(c);
   const [rows, groupChannels, kernelHeight, kernelWidth] = weights.dims;
   const values = transposeConstant(weights, [0, 2, 3, 1]).data;
-  const dense = { format: 'dense', rows, cols: kernelHeight * kernelWidth * groupChannels, values } as const;
-  return convolve(c, c.shape(c.value(1)) as number[], dense, { bias: readBias(c, rows) });
+  return { format: 'dense', rows, cols: kernelHeight * kernelWidth * groupChannels, values };
 }
 
 /** Multiplication by constant weights: stored [K, N] in ONNX unless `transposed`, [N, K] here. */
 function linear(c: NodeContext, input: ValueId, transposed: boolean, alpha: number): ValueId {
   const quantized = alpha === 1 ? c.quantized(1) : undefined;
-  const packed = quantized && packRight(c, quantized, transposed);
-  if (packed) return c.emit({ op: 'linear', inputs: [input], weights: packed, clamp: NO_CLAMP });
+  const weights = c.weightsOf(
+    1,
+    2,
+    `right ${transposed} ${alpha}`,
+    () => (quantized && packRight(c, quantized, transposed)) ?? denseRight(c, transposed, alpha),
+  );
+  const stored = weights.format === 'dense' ? c.stored(1) : undefined;
+  return c.emit({ op: 'linear', inputs: [input], weights, clamp: NO_CLAMP, ...(stored && { stored }) });
+}
+
+function denseRight(c: NodeContext, transposed: boolean, alpha: number): Weights {
   const given = c.constant(1, 'the right operand');
   if (given.dims.length !== 2) throw new Unsupported(`a right operand of ${given.dims.length} dimensions (only 2)`);
   if (given.data.length === 0) c.bad('weights', 'at least one element', `[${given.dims.join(', ')}]`);
   c.claim(given.data.length);
   const { dims, data } = transposed ? given : transposeConstant(given, [1, 0]);
   const values = alpha === 1 ? data : data.map((w) => w * alpha);
-  const weights = { format: 'dense' as const, rows: dims[0], cols: dims[1], values };
-  return c.emit({ op: 'linear', inputs: [input], weights, clamp: NO_CLAMP });
+  return { format: 'dense', rows: dims[0], cols: dims[1], values };
 }
 
 /** Codes of a right operand [K, N], or transposed, packed, where a format has scales that lie like theirs. */

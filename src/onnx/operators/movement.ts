@@ -217,12 +217,23 @@ function readSlice(c: NodeContext): ValueId {
   return c.emit({ op: 'slice', inputs: [input], cuts });
 }
 
+/** A function of codes, as the table that they are indices of: negative ones count from its end, as their bytes do. */
+function tableOfCodes(c: NodeContext): ValueId | undefined {
+  const table = c.codes(0);
+  const codes = table?.bits === 8 && table.dims.join() === '256' ? c.codesBehind(1) : undefined;
+  if (!table || codes === undefined) return undefined;
+  const from = c.type(codes) as 'uint8' | 'int8';
+  return c.emit({ op: 'lookup', inputs: [codes], from, to: table.dtype, table: [...table.data] });
+}
+
 function readGather(c: NodeContext): ValueId {
   const input = c.value(0);
   const shape = c.shape(input);
   const rank = shape.length;
   if (rank === 0) c.bad('input', 'at least one dimension', 'none');
   const axis = axisOf(c, 0, rank);
+  const table = tableOfCodes(c);
+  if (table !== undefined) return table;
   const indices = c.isInteger(1) ? c.integers(1, 'indices') : undefined;
   const size = shape[axis];
   for (const index of indices ?? []) {

@@ -130,6 +130,8 @@ function normalize(
   };
   if (c.has(scaleInput) && isRow(scaleInput) && isRow(biasInput)) {
     const scale = c.constant(scaleInput, 'scale').data;
+    const isNeutral = scale.every((s) => s === 1) && !c.has(biasInput);
+    if (isNeutral) return c.emit({ ...node, inputs: [input] });
     const data = new Float32Array(2 * scale.length);
     data.set(scale);
     if (c.has(biasInput)) data.set(c.constant(biasInput, 'bias').data, scale.length);

@@ -83,6 +83,15 @@ async function startWebThread(url: string | undefined): Promise<Thread> {
   };
 }
 
+const threw = (got: string) =>
+  new ThinferError({
+    code: 'worker-failed',
+    place: 'WASM thread',
+    expected: 'a kernel that returns',
+    got,
+    hint: 'The output is not complete. The thread goes on.',
+  });
+
 const nap = () => new Promise((resolve) => setTimeout(resolve, POLL_MS));
 
 interface Member {
@@ -201,12 +210,37 @@ export class Pool {
    * @throws ThinferError `worker-failed`, also by the promise: when a worker ended, or a kernel threw in one
    */
   run(name: string, job: number, tiles: number, scratch: number, stride: number): Promise<void> | undefined {
-    const number = this.#numbers.get(name)!;
-    const { threads } = this;
-    if (tiles < 2 || threads === 1) {
+    if (tiles < 2 || this.threads === 1) {
       this.runAlone(name, job, tiles, scratch);
       return undefined;
     }
+    const { chunks, thrown } = this.#share(name, job, tiles, scratch, stride);
+    const finished = this.#spin(chunks, SPIN_MS) ? undefined : this.#wait(chunks);
+    if (!finished && thrown === undefined && !this.#failed()) return undefined;
+    return this.#settle(finished, thrown);
+  }
+
+  /**
+   * As `run`, for callers that can't give way: it spins until all chunks are done.
+   * @throws ThinferError `worker-failed` when a kernel threw in a worker, or when one is not done after `stallMs`
+   */
+  runNow(name: string, job: number, tiles: number, scratch: number, stride: number): void {
+    if (tiles < 2 || this.threads === 1) {
+      this.runAlone(name, job, tiles, scratch);
+      return;
+    }
+    const { chunks, thrown } = this.#share(name, job, tiles, scratch, stride);
+    const finished = this.#spin(chunks, this.#stallMs);
+    if (thrown !== undefined) throw thrown;
+    if (finished && !this.#failed()) return;
+    for (const member of finished ? [] : this.#members) if (this.#holds(member)) this.#drop(member);
+    throw threw(finished ? 'one that threw' : `one that takes over ${this.#stallMs} ms`);
+  }
+
+  /** Offers a stage to all threads, and does chunks of it until none is left to take. */
+  #share(name: string, job: number, tiles: number, scratch: number, stride: number) {
+    const number = this.#numbers.get(name)!;
+    const { threads } = this;
     const words = this.#words;
     const chunks = Math.min(tiles, CHUNKS_A_THREAD * threads);
     words[EXPORT] = number;
@@ -227,16 +261,14 @@ export class Pool {
         thrown = error;
       }
     }
-    const finished = this.#spin(chunks) ? undefined : this.#wait(chunks);
-    if (!finished && thrown === undefined && !this.#failed()) return undefined;
-    return this.#settle(finished, thrown);
+    return { chunks, thrown };
   }
 
   /** True when all chunks are done before patience ends. */
-  #spin(chunks: number): boolean {
+  #spin(chunks: number, patienceMs: number): boolean {
     const words = this.#words;
     const all = stateOf(this.#stage, chunks);
-    const until = performance.now() + SPIN_MS;
+    const until = performance.now() + patienceMs;
     do {
       for (let i = 0; i < 1000; i++) {
         if (Atomics.load(words, DONE) === all) return true;
@@ -257,24 +289,21 @@ export class Pool {
     for (const until = performance.now() + MESSAGE_MS; this.#thrown === '' && performance.now() < until; ) await nap();
     const got = this.#thrown || 'one that threw';
     this.#thrown = '';
-    throw new ThinferError({
-      code: 'worker-failed',
-      place: 'WASM thread',
-      expected: 'a kernel that returns',
-      got,
-      hint: 'The output is not complete. The thread goes on.',
-    });
+    throw threw(got);
+  }
+
+  #holds({ index }: Member): boolean {
+    return Atomics.load(this.#words, holdingOf(index)) !== 0;
   }
 
   async #wait(chunks: number): Promise<void> {
     const words = this.#words;
     const all = stateOf(this.#stage, chunks);
-    const holds = ({ index }: Member) => Atomics.load(words, holdingOf(index)) !== 0;
     const deadline = performance.now() + this.#stallMs;
     for (;;) {
       if (Atomics.load(words, DONE) === all) return;
-      if (performance.now() > deadline) for (const member of this.#members) if (holds(member)) this.#drop(member);
-      const holders = this.#members.filter(holds);
+      if (performance.now() > deadline) for (const member of this.#members) if (this.#holds(member)) this.#drop(member);
+      const holders = this.#members.filter((member) => this.#holds(member));
       const dead = holders.find(({ ended }) => ended !== undefined);
       // The living ones write to memory that the caller will free: they finish first.
       if (dead && holders.every(({ ended }) => ended !== undefined)) {

@@ -1,9 +1,9 @@
-import type { ElementType } from '../../src/dtype.js';
-import { type Graph, isLayer, type Node, transposeConstant, type ValueId } from '../../src/graph/ir.js';
-import { concretize } from '../../src/graph/shapes.js';
-import { stepsOf, type TypeOf } from '../../src/graph/steps.js';
-import { asElements, elementType } from '../../src/graph/types.js';
-import { compute } from './reference-backend.js';
+import type { ElementType } from '../dtype.js';
+import { compute } from './compute.js';
+import { type Graph, isLayer, type Node, transposeConstant, type ValueId } from './ir.js';
+import { concretize } from './shapes.js';
+import { stepsOf, type TypeOf } from './steps.js';
+import { asElements, elementType } from './types.js';
 
 export interface Array32 {
   dims: readonly number[];
@@ -15,8 +15,8 @@ const TO_NHWC = [0, 2, 3, 1];
 const TO_NCHW = [0, 3, 1, 2];
 
 /**
- * Computes a graph node by node with the oracles, whatever passes ran on it: NCHW and batchNorm too. What passes must
- * not change.
+ * Computes a graph node by node with the oracles, whatever passes ran on it: NCHW and batchNorm too. What passes and
+ * kernels must not change.
  */
 export function interpret(graph: Graph, inputs: Readonly<Record<string, Array32>>): Record<string, Array32> {
   const ids = new Map(graph.inputs.map(({ name, value }) => [value, inputs[name]]));

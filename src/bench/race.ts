@@ -1,8 +1,7 @@
 // Timing of several contestants that take turns, so that a change of the machine's speed meets all of them alike.
 
-import { median } from '../src/median.js';
-import { createRandom } from '../test/support/random.js';
-import type { Timing } from './types.js';
+import { createRandom } from '../random.js';
+import { type Timing, timingOf } from './statistics.js';
 
 export interface Contestant {
   readonly name: string;
@@ -12,6 +11,8 @@ export interface Contestant {
 
 export interface RaceOptions {
   rounds: number;
+  /** Asked after each round: no more are needed. By contestant, the times of its turns. */
+  enough?: (samples: readonly (readonly number[])[]) => boolean;
   /** A turn is as many runs as take about this long. */
   batchMs: number;
   /** Milliseconds after which an awaited run counts as hung. */
@@ -89,11 +90,7 @@ export async function race(
         failures[i] = error instanceof Error ? error : new Error(String(error));
       }
     }
+    if (options.enough?.(samples)) break;
   }
-  return samples.map((times, i) => {
-    const failed = failures[i];
-    if (failed) return failed;
-    const ms = median(times);
-    return { ms, spread: median(times.map((time) => Math.abs(time - ms))), best: Math.min(...times) };
-  });
+  return samples.map((times, i) => failures[i] ?? timingOf(times));
 }

@@ -1,0 +1,4 @@
+import { loadOnnx } from '../../onnx/index.js';
+import { opensWith } from './ours.js';
+
+export const open = opensWith(loadOnnx);

@@ -1,0 +1,57 @@
+// examples/tfjs, bundled as a user would and run in a page.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { launch } from '../scripts/launch.js';
+import { serve } from '../scripts/serve.js';
+import { requireCapability } from './support/capability.js';
+
+const root = process.cwd();
+const chrome = process.env.CHROME_PATH;
+const test = suite('examples/tfjs');
+
+if (requireCapability('a browser', chrome !== undefined && existsSync(chrome), 'CHROME_PATH names none')) {
+  test('runs in a page', async () => {
+    const outdir = join(root, 'build/test/example');
+    await build({
+      absWorkingDir: root,
+      entryPoints: ['examples/tfjs/main.js'],
+      outdir,
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      alias: { 'thinfer/tfjs': './dist/tfjs.js' },
+      logLevel: 'silent',
+    });
+    const server = await serve({
+      '/tfjs-wasm/': join(root, 'node_modules/@tensorflow/tfjs-backend-wasm/dist'),
+      '/model/': join(root, 'node_modules/@upscalerjs/default-model/models'),
+      '/index.html': join(root, 'examples/tfjs/index.html'),
+      '/': outdir,
+    });
+    const browser = await launch(chrome!);
+    try {
+      const tab = await browser.newPage();
+      const errors: string[] = [];
+      tab.on('pageerror', (error) => errors.push(String((error as Error)?.stack ?? error)));
+      // tfjs starts its threads from a blob that imports another.
+      await tab.setBypassCSP(true);
+      await tab.goto(`${server.url}/index.html`);
+      await tab
+        .waitForFunction(() => document.getElementById('said')?.textContent?.includes('done'), { timeout: 60_000 })
+        .catch((error) => errors.push(String(error)));
+      assert.equal(errors, []);
+      const said = await tab.$eval('#said', ({ textContent }) => textContent ?? '');
+      assert.match(said, /tfjs: [\d.]+ ms\nthinfer: [\d.]+ ms\n/);
+      assert.match(said, /^SR: dense$/m);
+      assert.not.match(said, /left to tfjs/);
+    } finally {
+      await browser.close();
+      await server.close();
+    }
+  });
+}
+
+test.run();
