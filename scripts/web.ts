@@ -52,10 +52,12 @@ export async function buildWeb(): Promise<void> {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, contents);
   }
-  for (const name of ['index.html', 'icon.svg']) cpSync(join(root, 'web', name), join(out, name));
+  for (const name of ['index.html', 'icon.svg', 'NOTICE.txt']) cpSync(join(root, 'web', name), join(out, name));
   for (const { file } of SHIPPED) {
     const folder = file.endsWith('.onnx') ? 'models' : 'test/data/tflite';
     cpSync(join(root, folder, file), join(out, 'models', file));
   }
+  // Its licence, whose text some of what the page is made of wants to be given along.
+  cpSync(join(root, 'node_modules/comlink/LICENSE'), join(out, 'apache-2.0.txt'));
   writeFileSync(join(out, 'images.bin'), testImages());
 }

@@ -13,6 +13,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { launch } from '../scripts/launch.js';
 import { requireCapability } from './support/capability.js';
+import { OnnxWriter } from './support/onnx-writer.js';
 
 const root = process.cwd();
 const chrome = process.env.CHROME_PATH;
@@ -48,6 +49,9 @@ test.after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** A folder of the host, so that nothing of the page counts on being at its root. */
+const FOLDER = '/some/where';
+
 /**
  * Any static host: no special headers.
  * @param prelude code that the page's worker begins with
@@ -57,7 +61,8 @@ async function host(prelude: string, answer = (_path: string, _response: ServerR
   const page = join(root, 'dist/web');
   const files = sirv(page, { dev: true });
   const server = createServer((request, response) => {
-    const path = request.url!;
+    request.url = request.url!.replace(FOLDER, '');
+    const path = request.url;
     if (answer(path, response)) return;
     if (path !== '/worker.js') return files(request, response);
     response.setHeader('Content-Type', 'text/javascript');
@@ -65,7 +70,7 @@ async function host(prelude: string, answer = (_path: string, _response: ServerR
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   servers.push(server);
-  return `http://localhost:${(server.address() as AddressInfo).port}`;
+  return `http://localhost:${(server.address() as AddressInfo).port}${FOLDER}/`;
 }
 
 /** A visit to the page; what it throws or complains of fails the test. */
@@ -148,6 +153,26 @@ class Visit {
     await (await this.handle('#model-file')).uploadFile(path);
   }
 
+  /** A white picture. */
+  async white(): Promise<string> {
+    const path = join(folder, 'white.png') as `${string}.png`;
+    const blank = await browser.newPage();
+    await blank.screenshot({ path });
+    await blank.close();
+    await this.tab.bringToFront();
+    return path;
+  }
+
+  /** Puts a picture that is white in its corner on the stage, which is black there until then. */
+  async choosePicture(path: string): Promise<void> {
+    await (await this.handle('#image-file')).uploadFile(path);
+    await this.tab.waitForFunction(() => {
+      const stage = document.getElementById('stage') as HTMLCanvasElement;
+      return stage.getContext('2d')!.getImageData(0, 0, 1, 1).data[0] === 255;
+    });
+    await this.settled();
+  }
+
   best(): Promise<string> {
     return this.tab.$eval('#answers li span', (element) => element.textContent!);
   }
@@ -172,8 +197,7 @@ class Visit {
 test('answers at once, on every width, light and dark, with nothing that axe-core minds', async () => {
   const visit = await Visit.to(served);
   const { tab } = visit;
-  await visit.until('status', /Ankle boot/);
-  await visit.settled();
+  await visit.until('status', /^Ankle boot, .* Dense f32: [\d.]+ ms, 2\.34 MB\.$/);
   assert.is(await visit.best(), 'Ankle boot');
   assert.match(await visit.text('same-note'), /^test images, 9\d right/);
   assert.is(await visit.text('same'), '100 of 100');
@@ -243,6 +267,12 @@ test('measures every form, prunes, and changes threads', async () => {
   await tab.waitForFunction(() => document.getElementById('compare')!.getAttribute('aria-pressed') === 'false');
   for (const text of await figures()) assert.match(text, /^[\d.]+ ms · [\d.]+ [kM]B$/);
   assert.is(await visit.text('same'), '100 of 100', 'back at the dense form');
+  // Stopped by a second click.
+  await tab.click('#compare');
+  await visit.until('form-hint', /^Nothing is changed/);
+  await tab.click('#compare');
+  await tab.waitForFunction(() => document.getElementById('compare')!.getAttribute('aria-pressed') === 'false');
+  await visit.choose('dense');
   const dense = await visit.bytes();
   await visit.choose('int8');
   assert.ok((await visit.bytes()) < dense / 3);
@@ -297,17 +327,7 @@ test('takes pictures: test images, drawings, files, noise', async () => {
   // What is dark on white is turned round, unless that is not wanted.
   const corner = () =>
     tab.$eval('#preview', (canvas) => (canvas as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, 1, 1).data[0]);
-  const white = join(folder, 'white.png');
-  const blank = await browser.newPage();
-  await blank.screenshot({ path: white });
-  await blank.close();
-  await (await visit.handle('#image-file')).uploadFile(white);
-  // What was drawn is on the stage until the file is read.
-  await tab.waitForFunction(
-    () =>
-      (document.getElementById('stage') as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, 1, 1).data[0] > 0,
-  );
-  await visit.settled();
+  await visit.choosePicture(await visit.white());
   assert.is(await corner(), 0);
   await tab.click('#invert');
   await visit.settled();
@@ -358,6 +378,18 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
   await visit.settled();
   assert.match(await visit.text('answer-note'), /640 numbers/);
 
+  // Dropped on the page.
+  await tab.evaluate(async () => {
+    const bytes = await (await fetch('models/resnet8_cifar10_f32.tflite')).blob();
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([bytes], 'dropped.tflite'));
+    for (const type of ['dragover', 'drop'])
+      document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true }));
+  });
+  await visit.until('about', /^318 kB, 10 layers/);
+  await visit.until('answer-note', /10 numbers/);
+  assert.is(await visit.isShown('drop'), false);
+
   const student = readFileSync(join(root, 'models/fashion_student.onnx'));
   const [broken, text] = ['broken.onnx', 'notes.tflite'].map((name) => join(folder, name));
   writeFileSync(broken, student.subarray(0, student.length / 2));
@@ -369,8 +401,8 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
     await visit.openModel(path);
     await visit.until('file-error', said);
     await visit.settled();
-    assert.is(await tab.$eval('#model', (select) => (select as HTMLSelectElement).value), 'ad_autoencoder_f32.tflite');
-    assert.match(await visit.text('answer-note'), /640 numbers/);
+    assert.is(await tab.$eval('#model', (select) => (select as HTMLSelectElement).value), 'dropped.tflite');
+    assert.match(await visit.text('answer-note'), /10 numbers/);
   }
   await tab.select('#model', 'student');
   await visit.until('answers', /Ankle boot/);
@@ -378,11 +410,53 @@ test('opens files of one’s own, and says what is wrong with bad ones', async (
   await visit.end();
 });
 
+test('asks for sizes that a model leaves open, and for what pixels become', async () => {
+  // The mean of each channel.
+  const model = new OnnxWriter()
+    .input('picture', ['N', 3, 'H', 'W'])
+    .floats('weights', [3, 3], [1, 0, 0, 0, 1, 0, 0, 0, 1])
+    .node('GlobalAveragePool', ['picture'], ['means'])
+    .node('Flatten', ['means'], ['flat'])
+    .node('MatMul', ['flat', 'weights'], ['channels'])
+    .output('channels');
+  const path = join(folder, 'means.onnx');
+  writeFileSync(path, model.bytes());
+  const visit = await Visit.to(served);
+  const { tab } = visit;
+  await visit.openModel(path);
+  await visit.until('preview-text', /224 × 224$/);
+  const fields = await tab.$$('#sizes input');
+  assert.is(fields.length, 2);
+  for (const [i, size] of ['40', '32'].entries()) {
+    await fields[i].evaluate((field, value) => {
+      (field as HTMLInputElement).value = value;
+      field.dispatchEvent(new Event('change'));
+    }, size);
+  }
+  await visit.until('preview-text', /32 × 40$/);
+  await visit.choosePicture(await visit.white());
+  for (const [scaling, channels] of [
+    ['bytes', /255\.0.*255\.0.*255\.0/],
+    ['imagenet', /2\.640.*2\.429.*2\.249/],
+    ['unit', /1\.000.*1\.000.*1\.000/],
+  ] as const) {
+    await tab.select('#scaling', scaling);
+    await visit.until('answers', channels);
+  }
+  await visit.settled();
+  assert.match(await visit.text('sparsity-text'), /^67 % zeros, 3 of 9 left/);
+  const refused = await tab.$$eval('input[name=form]:disabled', (all) =>
+    all.map((radio) => radio.getAttribute('value')),
+  );
+  assert.equal(refused, ['ternary', 'binary', 'xnor']);
+  await visit.end();
+});
+
 test('goes on where a host sends no headers and the browser has no WebGPU', async () => {
   const url = await host("Object.defineProperty(WorkerNavigator.prototype, 'gpu', { value: undefined });");
   const visit = await Visit.to(url);
   const { tab } = visit;
-  await visit.until('gpu-text', /^No WebGPU here: This browser has no WebGPU/);
+  await visit.until('gpu-text', /^No WebGPU: this browser has none/);
   await visit.settled();
   assert.is(await tab.evaluate(() => crossOriginIsolated), false);
   assert.ok(await tab.$eval('#threads', (select) => (select as HTMLSelectElement).disabled));

@@ -21,7 +21,7 @@ export function argmax({ shape, data }: { shape: readonly number[]; data: Number
   });
 }
 
-/** Shares of 1. `logits` are exponents of them; codes stand for 256ths. */
+/** Shares of 1, of the few numbers of a classifier. `logits` are exponents of them; codes stand for 256ths. */
 export function probabilities(data: Numbers, dtype: ElementType, logits: boolean): number[] {
   const values = Array.from(data);
   if (dtype === 'int8') return values.map((x) => (x + 128) / 256);
@@ -35,13 +35,22 @@ export function probabilities(data: Numbers, dtype: ElementType, logits: boolean
 
 /** True when numbers look like shares of 1. */
 export function areShares(data: Numbers): boolean {
-  const values = Array.from(data);
-  const sum = values.reduce((a, b) => a + b, 0);
-  return values.length > 1 && values.every((x) => x >= 0) && Math.abs(sum - 1) < 1e-3;
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) {
+    if (!(data[i] >= 0)) return false;
+    sum += data[i];
+  }
+  return data.length > 1 && Math.abs(sum - 1) < 1e-3;
 }
 
-/** The indices of the largest numbers, largest first. */
+/** The indices of the largest numbers, largest first. Outputs can have millions: they are not sorted. */
 export function largest(values: Numbers, count: number): number[] {
-  const order = Array.from({ length: values.length }, (_, i) => i);
-  return order.sort((a, b) => values[b] - values[a]).slice(0, count);
+  const best: number[] = [];
+  for (let i = 0; i < values.length; i++) {
+    if (best.length === count && !(values[i] > values[best[count - 1]])) continue;
+    const at = best.findIndex((other) => values[i] > values[other]);
+    best.splice(at < 0 ? best.length : at, 0, i);
+    best.length = Math.min(best.length, count);
+  }
+  return best;
 }

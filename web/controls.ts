@@ -53,6 +53,8 @@ export class Controls {
     radio.type = 'radio';
     radio.name = 'form';
     radio.value = name;
+    // Until there is a model.
+    radio.disabled = true;
     const title = document.createElement('span');
     title.className = 'label';
     title.textContent = text;
@@ -93,6 +95,7 @@ export class Controls {
       radio.disabled = reason !== undefined;
       radio.parentElement!.title = reason ?? FORMS.find((form) => form.name === name)!.hint;
     }
+    element<HTMLButtonElement>('compare').disabled = false;
     const options = layers.map(({ name, label }) => new Option(label, name));
     this.#scope.replaceChildren(new Option('all layers', ''), ...options);
     this.#scope.disabled = layers.length === 0;
@@ -117,13 +120,14 @@ export class Controls {
     }
   }
 
-  showThreads(threads: number): void {
+  /** @param notes why there are fewer than were wanted */
+  showThreads(threads: number, notes: readonly string[]): void {
     const most = crossOriginIsolated ? Math.min(Math.max(navigator.hardwareConcurrency, threads), MOST_THREADS) : 1;
     this.#threads.replaceChildren(...Array.from({ length: most }, (_, i) => new Option(String(i + 1))));
     this.#threads.value = String(threads);
     this.#threads.disabled = most === 1;
     element('threads-text').textContent = crossOriginIsolated
-      ? ''
+      ? notes.join(' ')
       : 'One thread: this page is not cross-origin isolated, because its host sends no COOP and COEP headers.';
   }
 

@@ -5,6 +5,7 @@ import { type Graph, isLayer } from '../src/graph/ir.js';
 import { Model, type ModelInputs, type ModelOutputs, type NodeReport, type ValueReport } from '../src/graph/model.js';
 import { optimize } from '../src/graph/passes/index.js';
 import { readOnnx } from '../src/onnx/index.js';
+import { clockStepMs } from '../src/plan/clock.js';
 import type { BackendName } from '../src/plan/variant.js';
 import { createRuntime, type Runtime } from '../src/runtime.js';
 import { readTflite } from '../src/tflite/index.js';
@@ -14,6 +15,7 @@ import {
   factsOf,
   type LayerFacts,
   labelOfLayer,
+  openLayers,
   type Pruning,
   specOf,
   Thresholds,
@@ -69,6 +71,9 @@ export interface Answer {
   backend: BackendName;
 }
 
+/** A GPU, or why there is none. */
+export type Gpu = { label: string; isSoftware: boolean } | { reason: string };
+
 /** What the test images tell. */
 export interface Agreement {
   images: number;
@@ -81,6 +86,8 @@ export interface Agreement {
 const MOST_DENSE_BYTES = 2 ** 27;
 /** Test images are run in batches of so many, with a look at the messages in between. */
 const BATCH = 10;
+/** A time is told from this many steps of the clock. */
+const STEPS_A_RUN = 5;
 /** Rates of software adapters are below: timing their kernels takes longer than it brings. */
 const SOFTWARE_RATE = 1;
 
@@ -96,6 +103,8 @@ export class Engine {
   #model: Model | undefined;
   #dense: Model | undefined;
   #images: Batch | undefined;
+  /** How far the test images are. */
+  #tested: (Agreement & { model: Model; next: number }) | undefined;
   /** What the dense form says to the test images. */
   #denseAnswers: number[] = [];
   #inputs: ModelInputs = {};
@@ -118,13 +127,14 @@ export class Engine {
    * Looks for a GPU: its name, or why there is none.
    * @param onLost called with the reason each time a device is gone
    */
-  async findGpu(onLost: (why: string) => void): Promise<{ label: string } | { reason: string }> {
+  async findGpu(onLost: (why: string) => void): Promise<Gpu> {
     const { gpu } = navigator;
-    if (!gpu) return { reason: 'This browser has no WebGPU.' };
+    if (!gpu) return { reason: 'this browser has none.' };
     try {
       const runtime = await createRuntime({ backends: ['webgpu'], gpu: watched(gpu, onLost), tune: 'off' });
       this.#runtimes.set('webgpu', runtime);
-      return { label: runtime.backends[0].device.label };
+      const { label, macsPerNs } = runtime.backends[0].device;
+      return { label, isSoftware: macsPerNs < SOFTWARE_RATE };
     } catch (error) {
       return { reason: error instanceof ThinferError ? (error.hint ?? error.message) : String(error) };
     }
@@ -187,8 +197,12 @@ export class Engine {
   async measure(runs: number, mostMs: number): Promise<number[]> {
     const { signal } = this.#idle;
     const times: number[] = [];
+    const shortest = STEPS_A_RUN * clockStepMs();
     for (const until = performance.now() + mostMs; times.length < runs && performance.now() < until; ) {
-      times.push((await this.#timed(this.#inputs, this.#run.signal)).ms);
+      // A clock that is too coarse for one run tells what several take.
+      let [count, spent] = [0, 0];
+      for (; count === 0 || spent < shortest; count++) spent += (await this.#timed(this.#inputs, this.#run.signal)).ms;
+      times.push(spent / count);
       await breathe();
       if (signal.aborted) break;
     }
@@ -210,30 +224,38 @@ export class Engine {
   /** Test images for `agreement`. */
   setImages(images: Batch): void {
     this.#images = images;
+    this.#tested = undefined;
     this.#denseAnswers = [];
   }
 
-  /** How many test images get the answer that the dense form gives; undefined when something else came up. */
-  async agreement(): Promise<Agreement | undefined> {
+  /**
+   * How many test images get the answer that the dense form gives; undefined where that is not worth its time. What was
+   * interrupted goes on where it was, as long as the model is the same.
+   */
+  async agreement(): Promise<Agreement | 'interrupted' | undefined> {
     const { signal } = this.#idle;
     const { device } = this.#runtimes.get(this.#config!.backend)!.backends[0];
     if (!this.#images || device.macsPerNs < SOFTWARE_RATE) return undefined;
     const { count, pixels, labels } = this.#images;
-    const result: Agreement = { images: count, same: 0, correct: 0 };
-    const dense = (await this.#denseModel()) ?? this.#model!;
-    for (let first = 0; first < count; first += BATCH) {
+    const model = this.#model!;
+    if (this.#tested?.model !== model) this.#tested = { model, next: 0, images: count, same: 0, correct: 0 };
+    const result = this.#tested;
+    const dense = (await this.#denseModel()) ?? model;
+    for (; result.next < count; result.next += BATCH) {
+      if (signal.aborted) return 'interrupted';
+      const first = result.next;
       const image = pixels.subarray(first * 784, Math.min(first + BATCH, count) * 784);
       const answersOf = async (model: Model) =>
         argmax(Object.values(await model.run({ [model.inputs[0].name]: image }))[0]);
       if (this.#denseAnswers.length <= first) this.#denseAnswers.push(...(await answersOf(dense)));
-      for (const [i, answer] of (await answersOf(this.#model!)).entries()) {
+      for (const [i, answer] of (await answersOf(model)).entries()) {
         result.same += Number(answer === this.#denseAnswers[first + i]);
         result.correct += Number(answer === labels[first + i]);
       }
       await breathe();
-      if (signal.aborted) return undefined;
     }
-    return result;
+    const { images, same, correct } = result;
+    return { images, same, correct };
   }
 
   /** Ends what is done in idle time; with `all`, the run or download in progress too: its call fails with AbortError. */
@@ -271,6 +293,7 @@ export class Engine {
   async #denseModel(): Promise<Model | undefined> {
     const { form, backend } = this.#config!;
     if ((form === 'dense' && backend === 'wasm') || this.#denseBytes > MOST_DENSE_BYTES) return undefined;
+    if (openLayers(this.#graph!).length === 0) return undefined;
     this.#dense ??= await this.#create({ form: 'dense', backend: 'wasm', pruning: { share: 0 } });
     return this.#dense;
   }

@@ -1,9 +1,9 @@
 // The page: what the user does becomes wishes of the session, what the session tells becomes visible.
 import { type Remote, wrap } from 'comlink';
 import type { ModelInputs } from '../src/graph/model.js';
-import { areShares, argmax, largest, probabilities } from './answers.js';
+import { AnswerView } from './answer-view.js';
 import { Controls } from './controls.js';
-import type { Agreement, Answer, Config, Engine, Loaded, Report } from './engine.js';
+import type { Agreement, Answer, Config, Engine, Gpu, Loaded, Report } from './engine.js';
 import { type FormName, labelOf } from './forms.js';
 import { SCALINGS, type Scaling } from './image.js';
 import { SHIPPED, type Shipped } from './models.js';
@@ -13,12 +13,14 @@ import { type Machine, type ModelFile, type Place, Session, type View } from './
 import { Inputs } from './source.js';
 import { Stage } from './stage.js';
 import { loadTestImages, Strip } from './strip.js';
-import { element, ms, percent, say, showAnswers, showNodes, size } from './views.js';
+import { element, ms, percent, say, showNodes, size } from './views.js';
 
-/** Answers that are shown. */
-const TOP = 5;
-/** Screen readers are told of an answer when it has stayed so long. */
-const ANNOUNCE_MS = 900;
+/** By the names of getUserMedia's errors, whose messages differ from browser to browser. */
+const CAMERA_ERRORS: Readonly<Record<string, string>> = {
+  NotAllowedError: 'this page may not use it. Allow it in the address bar, then press Camera again.',
+  NotFoundError: 'this device has none.',
+  NotReadableError: 'something else is using it.',
+};
 
 const fileOf = ({ id, file }: Shipped): ModelFile => ({
   name: id,
@@ -35,6 +37,7 @@ class Page implements View {
   );
   readonly #plot = new TimePlot(element('plot'));
   readonly #records = new Records();
+  readonly #answer = new AnswerView();
   readonly #stage = new Stage(
     element<HTMLCanvasElement>('stage'),
     () => this.#pictureChanged(),
@@ -46,11 +49,8 @@ class Page implements View {
   #inputs = new Inputs([]);
   #threads = 1;
   #report: Report | undefined;
-  #answer: Answer | undefined;
-  #agreement: Agreement | undefined;
   #lostWhy: string | undefined;
   #comparing = false;
-  #announcing: ReturnType<typeof setTimeout> | undefined;
   #frames: number[] = [];
 
   constructor() {
@@ -177,9 +177,7 @@ class Page implements View {
       say('status', 'The camera is on.');
     } catch (error) {
       const { name, message } = error as Error;
-      const refused = name === 'NotAllowedError';
-      const hint = refused ? ' Allow it in the address bar, then press Camera again.' : '';
-      say('input-error', `No camera: ${message.replace(/\.?$/, '.')}${hint}`);
+      say('input-error', `No camera: ${CAMERA_ERRORS[name] ?? message.replace(/\.?$/, '.')}`);
     }
   }
 
@@ -215,14 +213,16 @@ class Page implements View {
 
   // What the session tells.
 
-  opened({ threads }: Machine): void {
+  opened({ threads, notes }: Machine): void {
     this.#threads = threads;
-    this.#controls.showThreads(threads);
+    this.#controls.showThreads(threads, notes);
   }
 
-  foundGpu(gpu: { label: string } | { reason: string }): void {
-    if ('label' in gpu) this.#controls.showGpu(`WebGPU: ${gpu.label}.`, true);
-    else this.#controls.showGpu(`No WebGPU here: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
+  foundGpu(gpu: Gpu): void {
+    if ('label' in gpu) {
+      const slow = gpu.isSoftware ? ': software, which gives right answers slowly' : '';
+      this.#controls.showGpu(`WebGPU: ${gpu.label}${slow}.`, true);
+    } else this.#controls.showGpu(`No WebGPU: ${gpu.reason.replace(/^No WebGPU: /, '')}`, false);
   }
 
   lostGpu(why: string): void {
@@ -247,16 +247,13 @@ class Page implements View {
     const shipped = SHIPPED.find(({ id }) => id === file.name);
     this.#shipped = shipped;
     this.#inputs = new Inputs(facts.inputs);
-    this.#agreement = undefined;
+    this.#answer.forget();
     element('about').textContent =
       shipped?.about ?? `${size(facts.fileBytes)}, ${facts.layers.length + facts.packed.count} layers with weights.`;
-    const image = this.#inputs.image;
+    const { image } = this.#inputs;
     element('invert-field').hidden = image?.channels !== 1;
     element('scaling-field').hidden = shipped !== undefined || image?.dtype !== 'float32';
     element<HTMLSelectElement>('scaling').value = shipped?.scaling ?? 'unit';
-    element('preview-text').textContent = image
-      ? `What the network sees: ${image.width} × ${image.height}${image.channels === 1 ? ', grey' : ''}`
-      : 'No input fits a picture: it gets random numbers';
     this.#showSizes();
     this.#controls.showModel(facts);
     const { backend, pruning } = this.#controls.config;
@@ -292,9 +289,18 @@ class Page implements View {
 
   doing(what: string | undefined): void {
     element('doing').textContent = what ?? '';
+    // Screen readers are told what there is when nothing moves any more.
+    const { current } = this.#records;
+    if (what || !current || this.#stage.hasCamera) return;
+    const { form } = this.#controls.config;
+    say('status', `${this.#answer.text}. ${labelOf(form)}: ${ms(current.ms)}, ${size(current.bytes)}.`);
   }
 
   inputs(): ModelInputs {
+    const { image } = this.#inputs;
+    element('preview-text').textContent = image
+      ? `What the network sees: ${image.width} × ${image.height}${image.channels === 1 ? ', grey' : ''}`
+      : 'No input fits a picture: it gets random numbers';
     const preview = element<HTMLCanvasElement>('preview');
     const scaling = element<HTMLSelectElement>('scaling').value as Scaling;
     const { checked } = element<HTMLInputElement>('invert');
@@ -308,60 +314,21 @@ class Page implements View {
 
   answered(answer: Answer, config: Config, isFirst: boolean): void {
     if (isFirst) {
-      this.#agreement = undefined;
+      this.#answer.forget();
       element('ms').textContent = ms(answer.ms);
       element('ms-note').textContent = 'the first run';
+      element('fps').textContent = '–';
       this.#records.begin(this.#model.value, this.#threads, config);
-      this.#plot.mark(`${labelOf(config.form)}, ${config.backend === 'wasm' ? 'WASM' : 'WebGPU'}`);
+      this.#plot.mark(`${labelOf(config.form)}${config.backend === 'wasm' ? '' : ', WebGPU'}`);
     }
-    this.#answer = answer;
-    this.#showReport(answer.report);
-    this.#showAnswer(answer);
+    if (isFirst || !this.#stage.hasCamera) this.#showReport(answer.report);
+    this.#answer.show(answer, config, this.#shipped);
     if (this.#stage.hasCamera) this.measured([answer.ms]);
     if (this.#lostWhy === undefined || config.backend !== 'webgpu') return;
     say('gpu-notice', `The GPU was lost (${this.#lostWhy}). It was opened again, and the weights were uploaded anew.`);
     this.#lostWhy = undefined;
   }
 
-  #showAnswer({ data, dtype, shape, dense }: Answer): void {
-    const shares = (values: Answer['data']): number[] | undefined =>
-      this.#shipped
-        ? probabilities(values, dtype, this.#shipped.fashion)
-        : areShares(values)
-          ? Array.from(values)
-          : undefined;
-    const found = shares(data);
-    const values = found ?? Array.from(data);
-    const most = found ? 1 : Math.max(...values.map(Math.abs), 1e-9);
-    const nameOf = (i: number) => this.#shipped?.classes[i] ?? `# ${i}`;
-    const textOf = (value: number) => (found ? percent(value) : value.toPrecision(4));
-    const top = largest(values, TOP);
-    const bars = top.map((i) => ({ label: nameOf(i), value: textOf(values[i]), share: Math.abs(values[i]) / most }));
-    showAnswers(element('answers'), bars);
-    say(
-      'answer-note',
-      this.#shipped ? undefined : `The largest of the output's ${values.length} numbers, [${shape.join(', ')}].`,
-    );
-    this.#showAgreement(found, dense && (shares(dense) ?? Array.from(dense)), values);
-    clearTimeout(this.#announcing);
-    if (this.#stage.hasCamera || top.length === 0) return;
-    const text = `${nameOf(top[0])}, ${textOf(values[top[0]])}`;
-    this.#announcing = setTimeout(() => say('status', `Answer: ${text}.`), ANNOUNCE_MS);
-  }
-
-  /** Whether compression has changed this answer, and those to the test images. */
-  #showAgreement(shares: number[] | undefined, dense: number[] | undefined, values: number[]): void {
-    const best = (of: number[]) => argmax({ shape: [of.length], data: of })[0];
-    const same = !dense || best(dense) === best(values);
-    const furthest = dense ? values.reduce((most, value, i) => Math.max(most, Math.abs(value - dense[i])), 0) : 0;
-    const apart = shares ? percent(furthest) : furthest.toPrecision(3);
-    const here = dense
-      ? `this picture: ${same ? 'same' : 'another'}, at most ${apart} apart`
-      : 'this is the dense form';
-    const { images, same: count, correct } = this.#agreement ?? { images: 0, same: 0, correct: 0 };
-    element('same').textContent = images ? `${count} of ${images}` : same ? 'yes' : 'no';
-    element('same-note').textContent = images ? `test images, ${correct} right; ${here}` : here;
-  }
   tuned(report: Report): void {
     this.#records.restart();
     this.#showReport(report);
@@ -377,8 +344,7 @@ class Page implements View {
   }
 
   agreed(agreement: Agreement): void {
-    this.#agreement = agreement;
-    if (this.#answer) this.#showAnswer(this.#answer);
+    this.#answer.agreed(agreement);
   }
 
   measured(times: readonly number[]): void {
@@ -418,7 +384,7 @@ class Page implements View {
     this.#controls.showConfig(config);
     if (this.#lostWhy === undefined || config.backend === 'webgpu') return;
     say('gpu-notice', `The GPU was lost (${this.#lostWhy}) and did not come back: WASM goes on.`);
-    this.#controls.showGpu('No WebGPU here: the GPU was lost.', false);
+    this.#controls.showGpu('No WebGPU: the GPU was lost.', false);
     this.#lostWhy = undefined;
   }
 }

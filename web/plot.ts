@@ -2,9 +2,11 @@
 import uPlot from 'uplot';
 
 /** Runs that are shown. */
-const SHOWN = 240;
+const SHOWN = 800;
 const MIN_HEIGHT = 190;
-const LABELS = 18;
+/** Two rows of labels lie above the curve. */
+const ROW = 14;
+const LABELS = 2 * ROW + 4;
 
 const sizeOf = ({ clientWidth, clientHeight }: HTMLElement) => ({
   width: Math.max(clientWidth, 200),
@@ -32,8 +34,7 @@ export class TimePlot {
     this.#plot = new uPlot(
       {
         ...sizeOf(box),
-        // Labels of marks lie above.
-        padding: [LABELS, 8, 0, 0],
+        padding: [LABELS, 16, 0, 0],
         legend: { show: false },
         cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_plot, _low, high) => [0, this.#top(high)] } },
@@ -41,10 +42,7 @@ export class TimePlot {
           { ...axis, size: 26, values: (_plot, ticks) => ticks.map((tick) => String(tick)) },
           { ...axis, size: 46 },
         ],
-        series: [
-          {},
-          { stroke: colour('--accent'), width: 1, points: { show: true, size: 3, fill: colour('--accent') } },
-        ],
+        series: [{}, { stroke: colour('--accent'), width: 1, points: { show: false } }],
         hooks: { draw: [() => this.#drawMarks()] },
       },
       [[], []],
@@ -85,10 +83,12 @@ export class TimePlot {
     this.#box.setAttribute('aria-label', text);
   }
 
-  /** First runs of a kernel take several times as long: they may leave the picture. */
+  /** First runs of a kernel take several times as long: they may leave the picture. What runs now may not. */
   #top(high: number): number {
-    const sorted = [...this.#times].sort((a, b) => a - b);
-    const usual = sorted[Math.floor(sorted.length * 0.85)] ?? 1;
+    const quantile = (times: readonly number[], share: number) =>
+      [...times].sort((a, b) => a - b)[Math.floor(share * times.length)] ?? 0;
+    const now = this.#runs.findIndex((run) => run >= (this.#marks.at(-1)?.at ?? 0));
+    const usual = Math.max(quantile(this.#times, 0.85), quantile(this.#times.slice(Math.max(now, 0)), 0.5));
     return Math.max(Math.min(high ?? 1, 1.6 * usual) * 1.1, 0.1);
   }
 
@@ -102,21 +102,23 @@ export class TimePlot {
     ctx.fillStyle = style.getPropertyValue('--text');
     ctx.strokeStyle = style.getPropertyValue('--muted');
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-    let free = Number.NEGATIVE_INFINITY;
+    const free = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
     const pad = 4 * devicePixelRatio;
     for (const { at, label } of this.#marks) {
       const x = Math.max(this.#plot.valToPos(at, 'x', true), bbox.left);
+      const { width } = ctx.measureText(label);
+      // Labels that would lie on one another are left out.
+      const row = x + pad + width > bbox.left + bbox.width ? -1 : free.findIndex((from) => x >= from);
+      const top = bbox.top - (row < 0 ? 0 : (LABELS - row * ROW) * devicePixelRatio);
       if (x > bbox.left) {
         ctx.beginPath();
-        ctx.moveTo(x, bbox.top - LABELS * devicePixelRatio);
+        ctx.moveTo(x, top);
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
       }
-      // Labels that would lie on one another are left out.
-      const { width } = ctx.measureText(label);
-      if (x < free || x + pad + width > bbox.left + bbox.width) continue;
-      ctx.fillText(label, x + pad, bbox.top - LABELS * devicePixelRatio);
-      free = x + pad + width + pad;
+      if (row < 0) continue;
+      ctx.fillText(label, x + pad, top);
+      free[row] = x + pad + width + pad;
     }
     ctx.restore();
   }

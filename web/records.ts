@@ -8,7 +8,7 @@ export interface Measured {
 }
 
 /** Runs that the median is taken of. */
-const WINDOW = 31;
+const WINDOW = 61;
 
 /** Medians by model, threads, backend and form. */
 export class Records {

@@ -1,7 +1,7 @@
 // Keeps the engine doing what the page wants: one thing at a time, the newest wish first, measurements when there is none.
 import { proxy, type Remote } from 'comlink';
 import type { ModelInputs } from '../src/graph/model.js';
-import type { Agreement, Answer, Config, Engine, Loaded, Report } from './engine.js';
+import type { Agreement, Answer, Config, Engine, Gpu, Loaded, Report } from './engine.js';
 
 /** A model to load. */
 export interface ModelFile {
@@ -22,7 +22,7 @@ export type Place = 'file' | 'form' | 'input' | 'threads';
 /** What is shown. */
 export interface View {
   opened(machine: Machine): void;
-  foundGpu(gpu: { label: string } | { reason: string }): void;
+  foundGpu(gpu: Gpu): void;
   lostGpu(why: string): void;
   loading(file: ModelFile, bytes: number, total: number | undefined): void;
   /** @returns how it is to run at first */
@@ -55,11 +55,11 @@ interface Wanted {
 }
 
 /** Runs that make a median. */
-const RUNS = 15;
+const RUNS = 61;
 /** Milliseconds of measuring between two looks at what is wanted. */
 const SLICE_MS = 120;
 /** Slow devices get fewer runs. */
-const MEASURING_MS = 1500;
+const MEASURING_MS = 800;
 
 export class Session {
   readonly #engine: Remote<Engine>;
@@ -70,7 +70,7 @@ export class Session {
   /** What worked last. */
   #good: { file: ModelFile; config: Config } | undefined;
   /** What was done in idle time since the last change. */
-  #done = { gpu: false, tuned: false, agreed: false, runs: 0, measuredMs: 0 };
+  #done = { gpu: false, tuned: false, agreed: false, failed: false, runs: 0, measuredMs: 0 };
   #working = false;
   /** Something is wanted since the step under way began. */
   #called = false;
@@ -156,7 +156,10 @@ export class Session {
       this.#have = { threads: this.#have.threads, file };
       if (this.#wanted.file !== file) return true;
       const config = this.#view.loaded(file, facts);
-      if (this.#wanted.config) this.#view.wentBack(file, this.#wanted.config);
+      // What was chosen while the model before was there is not for this one.
+      const before = this.#good;
+      const isBack = file === before?.file && this.#wanted.config === before.config;
+      if (isBack) this.#view.wentBack(file, before.config);
       else this.#wanted.config = config;
     } catch (error) {
       this.#fail('file', error, file);
@@ -170,7 +173,7 @@ export class Session {
     try {
       await this.#engine.configure(config);
       this.#have = { threads: this.#have.threads, file: this.#have.file, config };
-      this.#done = { gpu: this.#done.gpu, tuned: false, agreed: false, runs: 0, measuredMs: 0 };
+      this.#done = { gpu: this.#done.gpu, tuned: false, agreed: false, failed: false, runs: 0, measuredMs: 0 };
     } catch (error) {
       return this.#fail('form', error, this.#have.file!);
     }
@@ -204,6 +207,7 @@ export class Session {
   async #idle({ live, testImages }: Wanted): Promise<boolean> {
     const done = this.#done;
     const { config } = this.#have;
+    const isMeasured = done.runs >= RUNS || done.measuredMs >= MEASURING_MS;
     try {
       if (!done.gpu) {
         done.gpu = true;
@@ -213,33 +217,30 @@ export class Session {
         this.#view.doing('timing kernels');
         const report = await this.#engine.tune();
         if (report) this.#view.tuned(report);
-      } else if (live || (done.runs < RUNS && done.measuredMs < MEASURING_MS)) {
+      } else if (testImages && !done.agreed && (live || isMeasured)) {
+        this.#view.doing('comparing on test images');
+        const agreement = await this.#engine.agreement();
+        done.agreed = agreement !== 'interrupted';
+        if (typeof agreement === 'object' && this.#have.config === config) this.#view.agreed(agreement);
+      } else if (live || !isMeasured) {
         if (!live) this.#view.doing('measuring');
         const start = performance.now();
         const times = await this.#engine.measure(RUNS, SLICE_MS);
         done.runs += times.length;
         done.measuredMs += performance.now() - start;
         if (this.#have.config === config) this.#view.measured(times);
-      } else if (testImages && !done.agreed) {
-        this.#view.doing('comparing on test images');
-        const agreement = await this.#engine.agreement();
-        // Undefined: not worth its time here, or interrupted, and then something else is wanted.
-        done.agreed = true;
-        if (agreement && this.#have.config === config) this.#view.agreed(agreement);
       } else {
         return false;
       }
     } catch (error) {
-      if (!isAbort(error)) this.#view.failed('input', messageOf(error));
-      return this.#hasWork();
+      if (isAbort(error)) return true;
+      // A lost GPU, perhaps: a run knows what to do about it.
+      if (done.failed) this.#view.failed('input', messageOf(error));
+      else this.#have.input = undefined;
+      done.failed = true;
+      return this.#have.input === undefined;
     }
     return true;
-  }
-
-  #hasWork(): boolean {
-    const { wanted } = this;
-    const have = this.#have;
-    return have.file !== wanted.file || have.config !== wanted.config || have.input !== wanted.input;
   }
 
   #lost(why: string): void {
