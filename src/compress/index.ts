@@ -23,4 +23,8 @@ export type { Grid } from './quantisation/floats.js';
 export { type GptqOptions, gptq } from './quantisation/gptq.js';
 export { type IntegerFormat, type QuantizeOptions, quantize } from './quantisation/quantize.js';
 export type { RangeMethod } from './quantisation/ranges.js';
+export { type ClusterOptions, cluster } from './sharing/cluster.js';
+export { type DeepCompressionOptions, deepCompression, type StageBytes, stagesOf } from './sharing/deep.js';
+export { type HashOptions, hash } from './sharing/hashed.js';
+export type { Start } from './sharing/start.js';
 export type { Calibration, Job, LayerChoice, Note, Step } from './step.js';
