@@ -1,5 +1,7 @@
 // Compression after training: from a graph to one that the kernels run in fewer bytes and less time.
 
+export { type AutoOptions, auto, type FrontPoint, type Measured, mixed } from './auto/auto.js';
+export { CANDIDATES, type Candidate } from './auto/candidates.js';
 export { binarize, ternarize, xnorize } from './binary.js';
 export type { Comparison } from './compare.js';
 export {
