@@ -11,6 +11,7 @@ export {
   compress,
   type LayerReport,
 } from './compress.js';
+export { cp, type LowRankOptions, type Rank, svd, type TuckerOptions, tucker2 } from './lowrank/lowrank.js';
 export { type ByLayerOptions, pruneByLayer } from './pruning/by-layer.js';
 export { type FilterOptions, pruneFilters } from './pruning/filters.js';
 export type { Importance } from './pruning/importance.js';
