@@ -1,16 +1,16 @@
 // What compressions of a model's layers would bring on this device, measured before anybody trains for them.
 
-import type { Backend, Operands } from '../backend.js';
+import type { Backend } from '../backend.js';
 import { describe, ThinferError } from '../errors.js';
+import type { Form } from '../formats/forms.js';
 import type { Model } from '../graph/model.js';
 import { weightFacts } from '../layers/problem.js';
 import { problemKey } from '../plan/choices.js';
 import { contest, lowerMedian } from '../plan/contest.js';
 import type { MatmulProblem } from '../plan/problem.js';
-import { select } from '../plan/select.js';
-import { openBench, openTrial, type Trial } from '../plan/trial.js';
 import type { Runtime } from '../runtime.js';
 import { asPart, COMPRESSIONS, type Compression, type Part } from './compressions.js';
+import { type Prepared, prepare } from './prepare.js';
 
 export { COMPRESSIONS, type Compression } from './compressions.js';
 
@@ -144,9 +144,9 @@ async function measure(
   if (typeof planned === 'string') return { option: { compression: name, reason: planned } };
   const open: { free(): void }[] = [];
   try {
-    const now = await prepare(backend, asPart(problem), open, variant);
+    const now = await prepare(backend, ...madeOf(asPart(problem)), open, variant);
     const others: Prepared[] = [];
-    for (const part of planned) others.push(await prepare(backend, part, open));
+    for (const part of planned) others.push(await prepare(backend, ...madeOf(part), open));
     const together = {
       async run(times: number) {
         let ms = 0;
@@ -178,22 +178,8 @@ async function measure(
   }
 }
 
-interface Prepared {
-  trial: Trial;
-  variant: string;
-  bytes: number;
-}
-
-/** The row that is predicted to be the fastest for a part, or the one that is named. */
-async function prepare(backend: Backend, part: Part, open: { free(): void }[], force = ''): Promise<Prepared> {
-  const weights = part.make();
-  const problem = { ...part.problem, weights: weightFacts(weights) };
-  const { variant } = select(problem, [backend], { force });
-  const bench = openBench(backend, problem);
-  open.push(bench);
-  const operands: Operands = backend.pack(variant, problem, weights, undefined);
-  open.push(operands);
-  const trial = await openTrial(bench, variant, problem, operands);
-  open.push(trial);
-  return { trial, variant: variant.name, bytes: problem.weights.bytes };
+/** A part's problem, with the one form that its weights have. */
+function madeOf({ problem, make }: Part): [problem: MatmulProblem, forms: [Form]] {
+  const weights = make();
+  return [problem, [{ facts: weightFacts(weights), make: () => weights }]];
 }

@@ -42,6 +42,8 @@ export interface CompressionReport {
   bytes: { before: number; after: number };
   /** Of the model's outputs, on the calibration data. */
   outputs?: Comparison;
+  /** What steps found out about the model as a whole. */
+  evidence?: Readonly<Record<string, unknown>>;
 }
 
 export interface Compressed {
@@ -114,7 +116,6 @@ function reportOf(before: Graph, after: Graph, steps: readonly Step[], notes: re
     const own = notes.filter(({ layer }) => layer === old.name);
     const into = own.findLast((note) => note.into)?.into;
     const parts = (into ?? [old.name]).flatMap((name) => now.get(name) ?? []);
-    const evidence = own.reduce<Record<string, unknown>>((all, note) => Object.assign(all, note.evidence), {});
     const only = parts.length === 1 ? parts[0] : undefined;
     return {
       layer: old.name,
@@ -123,11 +124,18 @@ function reportOf(before: Graph, after: Graph, steps: readonly Step[], notes: re
       format: { before: old.weights.format, after: only?.weights.format },
       bytes: { before: layerBytes(old), after: parts.reduce((sum, part) => sum + layerBytes(part), 0) },
       ...(only && weightReport(old, only)),
-      ...(Object.keys(evidence).length > 0 && { evidence }),
+      ...evidenceOf(own),
     };
   });
   const bytes = { before: graphBytes(before), after: graphBytes(after) };
-  return { steps: steps.map(({ name }) => name), layers, bytes };
+  const evidence = evidenceOf(notes.filter(({ layer }) => layer === undefined));
+  return { steps: steps.map(({ name }) => name), layers, bytes, ...evidence };
+}
+
+/** All evidence of some notes, where there is any: of equal names the last. */
+function evidenceOf(notes: readonly Note[]): Pick<LayerReport, 'evidence'> {
+  const evidence = Object.assign({}, ...notes.map((note) => note.evidence)) as Record<string, unknown>;
+  return Object.keys(evidence).length > 0 ? { evidence } : {};
 }
 
 function weightReport(old: LayerNode, now: LayerNode): Pick<LayerReport, 'density' | 'weightError'> {

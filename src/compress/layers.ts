@@ -75,6 +75,7 @@ export function packSparse(values: Float32Array, shape: { rows: number; cols: nu
 
 /** The graph with other weights; layers that share weights still do. */
 export function withWeights(graph: Graph, replaced: ReadonlyMap<Weights, Weights>): Graph {
+  if (replaced.size === 0) return graph;
   return mapLayers(graph, (layer) => {
     const weights = replaced.get(layer.weights);
     return weights ? { ...layer, weights } : layer;

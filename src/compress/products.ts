@@ -123,12 +123,17 @@ export async function multiply(runtime: Runtime, a: Float32Array, b: Float32Arra
  * @param options `gram`: false for means only
  */
 export async function momentsOf(
-  job: Observer,
+  job: Observer & Pick<Job, 'moments'>,
   units: readonly Unit[],
   visit: (unit: Unit, moments: Moments[]) => void | Promise<void>,
   { gram = true } = {},
 ): Promise<void> {
   const batches = requireCalibration(job, 'compress').batches.length;
+  const cache = gram ? job.moments?.of(job.graph) : undefined;
+  if (cache && units.every(({ weights }) => cache.has(weights))) {
+    for (const unit of units) await visit(unit, cache.get(unit.weights)!);
+    return;
+  }
   const found = new Map<Unit, Moments[]>();
   const values = [...new Set(units.flatMap(({ layers }) => layers.map(({ inputs }) => inputs[0])))];
   const left = new Map(units.map((unit) => [unit, unit.layers.length * batches]));
@@ -148,7 +153,9 @@ export async function momentsOf(
         left.delete(unit);
         const moments = found.get(unit)!;
         found.delete(unit);
-        await visit(unit, moments.map(averaged));
+        const means = moments.map(averaged);
+        cache?.set(unit.weights, means);
+        await visit(unit, means);
       }
     }
   });
@@ -162,6 +169,21 @@ const empty = (cols: number, gram: boolean): Moments => ({
 
 function averaged({ gram, mean, rows }: Moments): Moments {
   return { gram: gram.map((x) => x / rows), mean: mean.map((x) => x / rows), rows };
+}
+
+/** Moments of one graph's weights that several steps ask for. */
+export class MomentsCache {
+  readonly #graph: Graph;
+  readonly #found = new Map<Weights, Moments[]>();
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+  }
+
+  /** What is known of this graph: nothing is kept of others. */
+  of(graph: Graph): Map<Weights, Moments[]> | undefined {
+    return graph === this.#graph ? this.#found : undefined;
+  }
 }
 
 export interface Sequence {
@@ -200,6 +222,16 @@ export async function eachWithMoments(
  * @throws ThinferError `bad-argument` when that is not positive definite
  */
 export function inverseFactor(gram: Float64Array, cols: number, damping: number, place: string): Float64Array {
+  const known = factors.get(gram);
+  if (known?.damping === damping) return known.factor;
+  const factor = findFactor(gram, cols, damping, place);
+  factors.set(gram, { damping, factor });
+  return factor;
+}
+
+const factors = new WeakMap<Float64Array, { damping: number; factor: Float64Array }>();
+
+function findFactor(gram: Float64Array, cols: number, damping: number, place: string): Float64Array {
   let trace = 0;
   for (let i = 0; i < cols; i++) trace += gram[i * cols + i];
   const added = trace > 0 ? (damping * trace) / cols : 1;

@@ -1,6 +1,7 @@
 import type { Graph } from '../graph/ir.js';
 import type { ModelInputs } from '../graph/model.js';
 import type { Runtime } from '../runtime.js';
+import type { MomentsCache } from './products.js';
 
 /** Inputs of a model as it sees them in use. */
 export interface Calibration {
@@ -31,7 +32,8 @@ export interface Step {
 
 /** What was done to a layer by a step. */
 export interface Note {
-  layer: string;
+  /** Absent: evidence for what was done to the model as a whole. */
+  layer?: string;
   /** In words: `80 % pruned`, or why nothing was done. */
   did: string;
   /** Layers that took its place, where it is not there any more: none where it was left out. */
@@ -51,6 +53,8 @@ export interface Job {
   progress(done: number, what: string): void;
   note(note: Note): void;
   readonly signal?: AbortSignal;
+  /** @internal What several steps on the same graph found out about it. */
+  readonly moments?: MomentsCache;
 }
 
 /** Which layers a step may change, by name. Default: all of f32. */

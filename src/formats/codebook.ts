@@ -4,7 +4,7 @@ import { type CodeBits, codeBytes, readCode, requireUnusedCodes, writeCode } fro
 import { allocate, requireArray, requireChoice, requireDense, requireFinite, requireWeights } from './checks.js';
 import { plainActivations } from './dense.js';
 import type { Format } from './format.js';
-import { cluster, countUpTo, midpoints } from './kmeans.js';
+import { cluster, countUpTo, midpoints, type StartingCentroids } from './kmeans.js';
 import { ofRow, requireInt32Sums, requirePerRow, requireScales, saturate, stepSize } from './scales.js';
 
 /**
@@ -46,8 +46,9 @@ export function makeCodebook<T extends Float32Array | Int8Array>(
   sorted: Float32Array,
   codebook: T,
   place: string,
+  start?: StartingCentroids,
 ): { codebook: T; codeOf(x: number): number } {
-  const centroids = cluster(sorted, codebook.length, place);
+  const centroids = cluster(sorted, codebook.length, place, start);
   codebook.set(codebook instanceof Int8Array ? centroids.map(Math.round) : centroids);
   const borders = midpoints(codebook.subarray(0, centroids.length));
   return { codebook, codeOf: (x) => countUpTo(borders, x) };

@@ -16,7 +16,8 @@ export function hashCodes(rows: number, cols: number, entries: 16 | 256, seed: n
   return codes;
 }
 
-function mix(key: number): number {
+/** A number of 32 bits of another: with seeds and places, random numbers that are the same everywhere. */
+export function mix(key: number): number {
   let h = key | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);

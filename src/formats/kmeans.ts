@@ -7,10 +7,27 @@ const MAX_PASSES = 500;
  * At most `entries` ascending centroids for ascending values: the values themselves when no more of them are distinct,
  * else k-means. When zero is among the values it is a centroid, so that pruned weights stay pruned. -0 counts as 0.
  * Overwrites `sorted`.
+ * @param start the centroids that the iteration begins with. Default: those of `bestCells`
  */
-export function cluster(sorted: Float32Array, entries: number, place: string): Float64Array {
-  return distinct(sorted, entries) ?? kMeans(sorted, entries, place);
+export function cluster(
+  sorted: Float32Array,
+  entries: number,
+  place: string,
+  start: StartingCentroids = bestCells,
+): Float64Array {
+  return distinct(sorted, entries) ?? kMeans(sorted, entries, place, start);
 }
+
+/**
+ * `count` centroids for ascending values, of which more are distinct.
+ * @param sums [values + 1], of the values before each, from `origin` outwards
+ */
+export type StartingCentroids = (
+  values: Float32Array,
+  sums: Float64Array,
+  origin: number,
+  count: number,
+) => ArrayLike<number>;
 
 /** The borders between the cells of ascending centroids, in f64, where they are exact. */
 export function midpoints(centroids: ArrayLike<number>): Float64Array {
@@ -43,12 +60,12 @@ function distinct(sorted: Float32Array, limit: number): Float64Array | undefined
 }
 
 /**
- * One-dimensional k-means of more distinct values than `entries`: the start of `bestCells`, then Lloyd's iteration. A
+ * One-dimensional k-means of more distinct values than `entries`: Lloyd's iteration from given centroids. A
  * cell is a run of the sorted values, so its mean comes from two prefix sums and a pass costs `entries` binary
  * searches, whatever the number of values. Zeros are set aside, with a centroid of their own that does not move. A
  * centroid without values moves to the far end of the widest cell (weighed by its number of values).
  */
-function kMeans(sorted: Float32Array, entries: number, place: string): Float64Array {
+function kMeans(sorted: Float32Array, entries: number, place: string, start: StartingCentroids): Float64Array {
   const split = countUpTo(sorted, 0);
   const negatives = sorted.findIndex((value) => value >= 0);
   const zeros = negatives < 0 ? 0 : split - negatives;
@@ -63,7 +80,7 @@ function kMeans(sorted: Float32Array, entries: number, place: string): Float64Ar
   for (let i = origin; i > 0; i--) sums[i - 1] = sums[i] - values[i - 1];
 
   const centroids = new Float64Array(entries);
-  centroids.set(bestCells(values, sums, origin, zeros > 0 ? entries - 1 : entries));
+  centroids.set(start(values, sums, origin, zeros > 0 ? entries - 1 : entries));
   centroids.sort();
   let zeroAt = zeros > 0 ? centroids.indexOf(0) : -1;
 

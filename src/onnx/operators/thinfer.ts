@@ -1,4 +1,5 @@
 import { ThinferError } from '../../errors.js';
+import { codeBytes, readCode } from '../../formats/bits.js';
 import type { Bias } from '../../formats/format.js';
 import { hashCodes } from '../../formats/hashed.js';
 import { type FormatName, validate, type Weights } from '../../formats/index.js';
@@ -194,6 +195,22 @@ function readColumns(c: NodeContext): Part {
   return { kind: 'part', data: decodeColumns(gaps, indptr, cols, indexType(cols), failing(c)) };
 }
 
+/** Codes of 4 bits with the upper half of a row in front: codes of 8 bits. */
+function readPages(c: NodeContext): Part {
+  const cols = c.attributes.int('cols', 0, 1, MOST);
+  const [low, pages] = [bytesOf(c, 0, 'low'), bytesOf(c, 1, 'pages')];
+  const stride = codeBytes(cols, 4);
+  if (low.length !== pages.length * stride) c.bad('low', `${pages.length} rows of ${stride} bytes`, String(low.length));
+  const wrong = pages.findIndex((page) => page > 15);
+  if (wrong >= 0) c.bad(`pages[${wrong}]`, '0..15', String(pages[wrong]));
+  c.claim(pages.length * cols);
+  const data = new Uint8Array(pages.length * cols);
+  for (const [r, page] of pages.entries()) {
+    for (let i = 0; i < cols; i++) data[r * cols + i] = (page << 4) | readCode(low, r * stride, i, 4);
+  }
+  return { kind: 'part', data };
+}
+
 const codeAttributes = (what: string) => ['type', 'scale', 'zero_point'].map((name) => `${what}_${name}`);
 const WEIGHTS = [...['format', ...SIZES, 'min', 'max'], ...['x', 'y'].flatMap(codeAttributes)];
 const LAYER = { inputs: [3, 8], optional: [1] } as const;
@@ -209,5 +226,6 @@ export const own: Readonly<Record<string, Operator>> = {
   'thinfer.FixedMul': fixed('fixedMul'),
   'thinfer.FixedSub': fixed('fixedSub'),
   'thinfer.HuffmanDecode': { attributes: ['size', 'symbol_bits'], inputs: [2, 2], read: readHuffman },
+  'thinfer.Pages': { attributes: ['cols'], inputs: [2, 2], read: readPages },
   'thinfer.Linear': { attributes: WEIGHTS, ...LAYER, read: readLinear },
 };

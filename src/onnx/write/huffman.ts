@@ -1,9 +1,6 @@
-import { readCode } from '../../formats/bits.js';
-import type { Weights } from '../../formats/index.js';
-import { DOMAIN } from '../domain.js';
-import { TensorProto_DataType } from '../generated/onnx_pb.js';
+import { codeBytes, readCode, writeCode } from '../../formats/bits.js';
+import { formatOf, type Weights } from '../../formats/index.js';
 import { byCode, countLengths, FAR, firstCodes, LONGEST_CODE, type SymbolBits } from '../huffman.js';
-import { bytesOf, type OnnxFile } from './file.js';
 
 export interface Encoded {
   /** How many symbols there are. */
@@ -93,29 +90,48 @@ export function encodeField(weights: Weights, field: string): Encoded | undefine
   }
   if (field !== 'codes' && field !== 'positions') return undefined;
   const data = (weights as unknown as Record<string, Uint8Array | Int8Array>)[field];
-  return data.length === 0 ? undefined : encodeHuffman(bytesOf(data), symbolBitsOf(weights, field));
+  if (data.length === 0) return undefined;
+  const pages = field === 'codes' ? pagesOf(weights) : undefined;
+  if (pages) return encodeHuffman(pages.codes, 4);
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.length);
+  return encodeHuffman(bytes, symbolBitsOf(weights, field));
 }
 
-/** Writes a part of weights Huffman-coded, where that takes fewer bytes. */
-export function encodePart(file: OnnxFile, title: string, field: string, weights: Weights): string | undefined {
-  const data = (weights as unknown as Record<string, ArrayBufferView>)[field];
-  const encoded = encodeField(weights, field);
-  if (!encoded || encodedBytes(encoded) >= data.byteLength) return undefined;
-  const { count, symbolBits, lengths, bits } = encoded;
-  const { UINT8, UINT32 } = TensorProto_DataType;
-  const output = file.unique(field === 'indices' ? `${title}.gaps` : title);
-  const inputs = [file.array(`${title}.bits`, bits, UINT8), file.array(`${title}.lengths`, lengths, UINT8)];
-  file.node(`${DOMAIN}.HuffmanDecode`, inputs, output, { size: count, symbol_bits: symbolBits }, output);
-  if (field !== 'indices' || !('indptr' in weights)) return output;
-  const { indptr } = weights;
-  const rows = file.array(`${title}.indptr`, indptr, UINT32);
-  const columns = file.unique(title);
-  const cols = blockColumns(weights);
-  return file.node(`${DOMAIN}.Columns`, [output, rows], columns, { cols }, columns);
+/** Codes of 4 bits into one page of a codebook of 256 a row: 16 entries that the row shares with others. */
+export interface Pages {
+  /** [rows, ceil(cols / 2)], as codes of 16 entries. */
+  codes: Uint8Array;
+  /** [rows] */
+  pages: Uint8Array;
 }
 
-/** Columns that indices count: of blocks, where a format has such. */
-function blockColumns(weights: Weights): number {
-  const { blockCols = 1 } = weights as { blockCols?: number };
-  return Math.ceil(weights.cols / blockCols);
+/** The pages of a codebook of 256 of which every row has one; undefined for others. */
+export function pagesOf(weights: Weights): Pages | undefined {
+  if (weights.format !== 'codebook' || weights.entries !== 256) return undefined;
+  const { rows, cols, codes } = weights;
+  const stride = codeBytes(cols, 4);
+  const made = { codes: new Uint8Array(rows * stride), pages: new Uint8Array(rows) };
+  for (let r = 0; r < rows; r++) {
+    const page = codes[r * cols] >> 4;
+    made.pages[r] = page;
+    for (let c = 0; c < cols; c++) {
+      const code = codes[r * cols + c];
+      if (code >> 4 !== page) return undefined;
+      writeCode(made.codes, r * stride, c, 4, code & 15);
+    }
+  }
+  return made;
+}
+
+/** Bytes of weights in a file that has them Huffman-coded: of each array the fewer. */
+export function huffmanBytes(weights: Weights): number {
+  let bytes = formatOf(weights).bytes(weights);
+  for (const field of ['codes', 'positions', 'indices']) {
+    const data = (weights as unknown as Record<string, ArrayBufferView | undefined>)[field];
+    const encoded = data && encodeField(weights, field);
+    if (!encoded) continue;
+    const pages = field === 'codes' ? (pagesOf(weights)?.pages.length ?? 0) : 0;
+    bytes -= Math.max(data.byteLength - encodedBytes(encoded) - pages, 0);
+  }
+  return bytes;
 }

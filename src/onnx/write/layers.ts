@@ -18,9 +18,9 @@ import type { WindowOptions } from '../../layers/geometry.js';
 import type { Quantization } from '../../plan/problem.js';
 import { DOMAIN, FORMAT_SPECS, type PartArray, partType } from '../domain.js';
 import { TensorProto_DataType } from '../generated/onnx_pb.js';
+import { encodePages, encodePart } from './coded.js';
 import { type Context, Refused, type Stage } from './context.js';
 import { type Attributes, bytesOf } from './file.js';
-import { encodePart } from './huffman.js';
 import type { Order } from './values.js';
 import { arrange, codesTensor, nBits, permuteColumns, standardWeights } from './weights.js';
 
@@ -287,8 +287,9 @@ function domainLayer(c: Context, node: LayerNode, input: string, whole: boolean)
     const data = fields[field] as PartArray | undefined;
     if (data === undefined || (seed !== undefined && field === 'codes')) return '';
     const title = `${node.name}.weight.${field}`;
-    const coded = c.huffman && c.file.once(weights, field, () => encodePart(c.file, title, field, weights));
-    return coded || part(c, title, data);
+    const encode = () =>
+      (c.huffman ? encodePart(c.file, title, field, weights) : undefined) ?? encodePages(c.file, title, field, weights);
+    return c.file.once(weights, field, encode) ?? part(c, title, data);
   });
   while (parts.at(-1) === '') parts.pop();
   const opType = `${DOMAIN}.${node.op === 'conv2d' ? 'Conv' : 'Linear'}`;
