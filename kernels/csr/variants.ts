@@ -25,9 +25,10 @@ import {
 } from '../int8/variants.js';
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
+import finishF32 from '../shared/finish_f32.wgsl';
 import inputF32 from '../shared/input_f32.wgsl';
 import { groupChannels, type MatmulVariant, matmulBuffers, rowSource, storeOf } from '../shared/matmul.js';
-import paddingF32 from '../shared/padding_f32.wgsl';
+import paddingZero from '../shared/padding_zero.wgsl';
 import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
 import nmItems from './nm.wgsl';
@@ -79,8 +80,8 @@ const floats: Domain = {
   planes: planesF32,
   elements: () => inputF32,
   input: inputOf,
-  padding: () => [paddingF32],
-  product: () => [productF32],
+  padding: () => [paddingZero],
+  product: () => [productF32, finishF32],
   consts: () => ({}),
   before: () => [],
   scratch: () => ({}),
