@@ -759,8 +759,8 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'bcsr_gemv_1x4_wgsl',
     ],
     nm: [
-      'nm_gemv_1x4_wgsl',
-      'nm_gemv_1x4_wgsl',
+      'nm_gemv_1x1_sg_wgsl',
+      'nm_gemv_1x1_sg_wgsl',
       'nm_spmm_256x1_wgsl',
       'nm_gemv_1x4_wgsl',
       'nm_spmm_256x1_wgsl',
