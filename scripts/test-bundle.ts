@@ -26,6 +26,9 @@ export async function bundle(entryPoints: { in: string; out: string }[], outdir:
   await build({ ...standalone, entryPoints, outdir, splitting: true });
 }
 
+/** Imported by names that bundlers don't see. */
+const PACKAGES = ['env-paths', 'is-safe-filename'].map((name) => `node_modules/${name}`);
+
 /** Puts tests and what they read into a folder: `node test/run.js [name ...]` runs them. Dawn's binary is not among it. */
 export async function bundleTests(out: string): Promise<void> {
   await bundle(
@@ -33,7 +36,8 @@ export async function bundleTests(out: string): Promise<void> {
     join(out, 'test'),
   );
   writeFileSync(join(out, 'test/run.js'), `const NAMES = ${JSON.stringify(TESTS)};\n${RUN}`);
-  for (const folder of ['models', 'test/data']) cpSync(join(root, folder), join(out, folder), { recursive: true });
+  for (const folder of ['models', 'data', 'test/data', ...PACKAGES])
+    cpSync(join(root, folder), join(out, folder), { recursive: true });
   writeFileSync(join(out, 'package.json'), '{ "private": true, "type": "module" }\n');
   mkdirSync(join(out, 'node_modules/webgpu'), { recursive: true });
   for (const file of ['package.json', 'index.js', 'LICENSE.md']) {
