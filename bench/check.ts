@@ -36,16 +36,17 @@ export function expectedOf(weights: Weights, problem: MatmulProblem, x: TensorDa
   let part = problem;
   let inputs = x;
   if (count < M) {
-    const { input, output } = problem;
-    part = { ...linearProblem(problem.weights, weights, count, {}), input, output };
+    const { input, output, arithmetic } = problem;
+    part = { ...linearProblem(problem.weights, weights, count, { arithmetic }), input, output };
     const stored = x.length / M;
     inputs = x.slice(0, count * stored);
     for (let r = 0; r < count; r++) inputs.set(x.subarray(r * step * stored, (r * step + 1) * stored), r * stored);
   }
-  const { y, magnitude } = referenceMatmul(weights, part, inputs);
+  const { y, magnitude, vanishing } = referenceMatmul(weights, part, inputs);
   const largest = y.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const exact = problem.output.dtype !== 'float32';
-  return { y, count, step, width, bound: (i) => (exact ? 0 : errorBound(problem, magnitude[i])), largest };
+  const bound = (i: number) => (exact ? 0 : errorBound(problem, magnitude[i], vanishing?.[i]));
+  return { y, count, step, width, bound, largest };
 }
 
 /**

@@ -82,11 +82,11 @@ async function measure(
 ): Promise<GpuRow[]> {
   const shape: Shape = parseShape(shapeText);
   const size = weightShape(shape);
-  const { levels } = RECIPES[recipe];
+  const { levels, arithmetic } = RECIPES[recipe];
   const values = pruned(recipe, uniform(size.rows * size.cols, 1), size, density);
   const x = uniform(inputSize(shape), 2);
   const weights = packed(recipe, levels ? rounded(values, levels) : values, size);
-  const problem: MatmulProblem = problemOf(shape, weights);
+  const problem: MatmulProblem = problemOf(shape, weights, { arithmetic });
   const candidates = runnable(backend, problem);
   if (candidates.length === 0) {
     notes.push(`${shapeText} ${recipe}: no row runs it here`);

@@ -91,11 +91,11 @@ export async function ourContestants(
   options: RaceOptions,
   notes: string[],
 ): Promise<OurContestant[]> {
-  const { format, same, levels, traffic } = RECIPES[recipe];
+  const { format, same, levels, traffic, arithmetic } = RECIPES[recipe];
   const title = density < 1 ? `${recipe}, density ${density}` : recipe;
   const size = weightShape(shape);
   const weights = packed(recipe, levels ? rounded(values, levels) : values, size);
-  const { problem, x: given } = productOf(traffic, shape, weights, x);
+  const { problem, x: given } = productOf(traffic, shape, weights, x, arithmetic);
   const rows = runnable(backend, problem);
   if (rows.length === 0) {
     notes.push(`${title}: no row runs it here`);

@@ -21,7 +21,7 @@ export interface Product {
 export function problemOf(
   shape: Shape,
   weights: Weights,
-  dtypes: Pick<MatmulOptions, 'input' | 'output'> = {},
+  dtypes: Pick<MatmulOptions, 'input' | 'output' | 'arithmetic'> = {},
   inputDtype: DType = 'float32',
 ): MatmulProblem {
   const facts = weightFacts(weights);
@@ -43,8 +43,14 @@ export function affine(values: ArrayLike<number>): Quantization {
 }
 
 /** The product of a shape; with traffic as it runs between two others of its kind, scales as a calibration finds them. */
-export function productOf(traffic: Traffic | undefined, shape: Shape, weights: Weights, x: Float32Array): Product {
-  if (!traffic) return { problem: problemOf(shape, weights), x };
+export function productOf(
+  traffic: Traffic | undefined,
+  shape: Shape,
+  weights: Weights,
+  x: Float32Array,
+  arithmetic?: 'f16',
+): Product {
+  if (!traffic) return { problem: problemOf(shape, weights, { arithmetic }), x };
   if (traffic === 'bits') {
     const channels = shape.op === 'linear' ? shape.K : shape.channels;
     const { bits } = packSigns(x, inputSize(shape) / channels, channels);

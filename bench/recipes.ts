@@ -1,6 +1,7 @@
 // How weights of each format are made for a benchmark. A new format is one line here.
 
 import { type FormatName, formatOf, type MatrixShape, type Weights } from '../src/formats/index.js';
+import type { VariantBase } from '../src/plan/variant.js';
 import { createRandom } from '../test/support/random.js';
 import type { Traffic } from './problems.js';
 import type { PeerKind } from './types.js';
@@ -51,6 +52,8 @@ export interface Recipe {
   same?: PeerKind;
   /** What it takes and gives; absent: f32. */
   traffic?: Traffic;
+  /** As the layer option. */
+  arithmetic?: 'f16';
   /** How weights are pruned, at each density; absent: they are not. */
   prune?: Prune;
   /** In place of the densities that are asked for, where the format has its own. */
@@ -65,6 +68,7 @@ export interface Recipe {
 export const RECIPES: Record<string, Recipe> = {
   dense: { format: 'dense', same: 'f32' },
   f16: { format: 'f16' },
+  f16Halves: { format: 'f16', arithmetic: 'f16' },
   csr: { format: 'csr', same: 'f32', prune: scattered },
   bcsr2x1: { format: 'bcsr', options: { block: [2, 1] }, same: 'f32', prune: blocks(2, 1) },
   bcsr4x1: { format: 'bcsr', options: { block: [4, 1] }, same: 'f32', prune: blocks(4, 1) },
@@ -139,7 +143,9 @@ export function withoutRecipe(variants: readonly { format?: FormatName }[]): str
   return [...new Set(missing as string[])];
 }
 
-/** True when some row of a table is for the weights of a recipe. */
-export function hasRows(recipe: string, variants: readonly { format?: FormatName }[]): boolean {
-  return variants.some(({ format }) => format === RECIPES[recipe].format);
+/** True when some row of a table is for the weights of a recipe, and where it allows f16, some for that. */
+export function hasRows(recipe: string, variants: readonly Pick<VariantBase, 'format' | 'requires'>[]): boolean {
+  const { format: wanted, arithmetic } = RECIPES[recipe];
+  const rows = variants.filter(({ format }) => format === wanted);
+  return rows.some(({ requires }) => !arithmetic || requires?.includes('shader-f16'));
 }

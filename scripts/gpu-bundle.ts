@@ -15,11 +15,10 @@ import {
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { constants, gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
 import { installPeers } from '../bench/install.js';
 import { buildAll } from './build.js';
 import { root } from './paths.js';
-import { standalone } from './plugins.js';
+import { bundle, bundleTests, DAWN } from './test-bundle.js';
 
 const MOST_BYTES = 60 * 2 ** 20;
 
@@ -55,23 +54,6 @@ case "$what" in
 esac
 `;
 
-/** Starts the harness as the tests do, which tells its parent the totals. */
-const TEST_RUN = `import { fork } from 'node:child_process';
-const names = process.argv.length > 2 ? process.argv.slice(2) : NAMES;
-const child = fork(new URL('./harness.js', import.meta.url), names, { cwd: new URL('..', import.meta.url) });
-let totals;
-child.on('message', (message) => { totals = message; child.kill(); });
-child.on('exit', () => {
-  console.log(totals ? \`\${totals.passed} passed, \${totals.failed} failed, \${totals.skipped} skipped\` : 'no end of the tests');
-  process.exit(totals && totals.failed === 0 && totals.passed > 0 ? 0 : 1);
-});
-`;
-
-/** Tests that need nothing but the bundle. */
-const TESTS = readdirSync(join(root, 'test'))
-  .filter((file) => file.endsWith('.test.ts') && !file.endsWith('.node.test.ts'))
-  .map((file) => file.slice(0, -'.ts'.length));
-
 function loader(): string {
   const listed = execFileSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' });
   const path = /libvulkan\.so\.1 \(libc6,x86-64\) => (\S+)/.exec(listed)?.[1];
@@ -84,10 +66,6 @@ function pack(from: string, to: string): void {
   writeFileSync(`${to}.gz`, gzipSync(readFileSync(from), { level: constants.Z_BEST_COMPRESSION }));
 }
 
-async function bundle(entryPoints: { in: string; out: string }[], outdir: string): Promise<void> {
-  await build({ ...standalone, entryPoints, outdir, splitting: true });
-}
-
 function bytesIn(folder: string): number {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -98,20 +76,10 @@ installPeers();
 await buildAll({ types: false });
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, 'lib'), { recursive: true });
-await bundle(
-  [{ in: 'scripts/harness.ts', out: 'harness' }, ...TESTS.map((name) => ({ in: `test/${name}.ts`, out: name }))],
-  join(out, 'test'),
-);
+await bundleTests(out);
 await bundle([{ in: 'bench/gpu-suite.ts', out: 'gpu' }], join(out, 'bench'));
-writeFileSync(join(out, 'test/run.js'), `const NAMES = ${JSON.stringify(TESTS)};\n${TEST_RUN}`);
 cpSync(join(root, 'bench/gpu_torch.py'), join(out, 'bench/gpu_torch.py'));
-for (const folder of ['models', 'test/data']) cpSync(join(root, folder), join(out, folder), { recursive: true });
-writeFileSync(join(out, 'package.json'), '{ "private": true, "type": "module" }\n');
-for (const file of ['package.json', 'index.js', 'LICENSE.md']) {
-  cpSync(join(root, 'node_modules/webgpu', file), join(out, 'node_modules/webgpu', file));
-}
-const dawn = 'node_modules/webgpu/dist/linux-x64/dawn.node';
-pack(join(root, dawn), join(out, dawn));
+pack(join(root, DAWN), join(out, DAWN));
 pack(process.execPath, join(out, 'bin/node'));
 cpSync(loader(), join(out, 'lib/libvulkan.so.1'));
 writeFileSync(join(out, 'run'), RUN);

@@ -30,7 +30,13 @@ export type { XnorWeights } from './formats/xnor.js';
 export type { MemoryMode } from './layers/forms.js';
 export type { Pair, WindowOptions } from './layers/geometry.js';
 export type { Layer, LayerInput } from './layers/layer.js';
-export type { Conv2dOptions, MatmulOptions, OutputOption, QuantizationOption } from './layers/problem.js';
+export type {
+  ArithmeticOption,
+  Conv2dOptions,
+  MatmulOptions,
+  OutputOption,
+  QuantizationOption,
+} from './layers/problem.js';
 export type { ChoicesFile, Effort } from './plan/choices.js';
 export type { Activation } from './plan/problem.js';
 export type { ChoiceStorage } from './plan/storage.js';

@@ -4,9 +4,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DType } from '../src/dtype.js';
-import { int4, int8, ternary } from '../src/formats/index.js';
+import { f16, int4, int8, ternary } from '../src/formats/index.js';
+import { errorBound, referenceMatmul } from '../src/formats/reference.js';
 import type { Layer } from '../src/layers/layer.js';
-import type { QuantizationOption } from '../src/layers/problem.js';
+import { linearProblem, type QuantizationOption, weightFacts } from '../src/layers/problem.js';
 import { loadOnnx } from '../src/onnx/index.js';
 import { createRuntime, type Runtime } from '../src/runtime.js';
 import { openDevice } from '../src/webgpu/device.js';
@@ -120,6 +121,62 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof opened !== 'str
       assert.ok(new Set(answers[0]).size > 5, 'logits vary');
     });
   }
+
+  const HALVES = /_f16$|_matrix$/;
+
+  test('activations are rounded to halves only where the caller allows it', async () => {
+    const [rows, cols, batch] = [40, 96, 70];
+    const random = createRandom(12);
+    const w = f16.pack(denseMatrix(random, rows, cols), { rows, cols });
+    const x = normals(random, batch * cols);
+    for (const runtime of runtimes) {
+      for (const arithmetic of ['f32', 'f16', undefined] as const) {
+        const layer = await runtime.linear(w, { arithmetic });
+        const candidates = layer.explain([batch, cols]);
+        const halves = candidates.filter(({ variant }) => HALVES.test(variant));
+        assert.is(halves.length > 0, runtime === runtimes[1]);
+        const { features } = runtime.backends[0].device;
+        const able = halves.filter(({ predictedMs }) => predictedMs < Infinity);
+        assert.is(able.length > 0, arithmetic === 'f16' && features.has('shader-f16'));
+        const y = await layer.run(x, [batch, cols]);
+        const options = arithmetic && { arithmetic };
+        const problem = linearProblem(weightFacts(w), w, batch, { ...options });
+        assert.is(problem.arithmetic, arithmetic === 'f16' ? 'f16' : undefined);
+        const expected = referenceMatmul(w, problem, x);
+        for (const [i, value] of (await y.data()).entries()) {
+          const bound = errorBound(problem, expected.magnitude[i], expected.vanishing?.[i]);
+          assert.ok(Math.abs(value - expected.y[i]) <= bound, `${arithmetic} [${i}] ${value}, not ${expected.y[i]}`);
+        }
+        y.free();
+        layer.free();
+      }
+      const wrong = await runtime.linear(w, { arithmetic: 'bf16' as 'f16' }).catch((error) => error);
+      assert.is(wrong.code, 'bad-argument');
+      assert.is(wrong.place, 'linear.arithmetic');
+    }
+  });
+
+  test('a model passes the arithmetic on to its layers', async () => {
+    const bytes = await readFixture('models/fashion_float.onnx');
+    const { images } = await readFashion(1);
+    const weights = { '*': { format: 'f16' } } as const;
+    for (const runtime of runtimes) {
+      const able = runtime.backends[0].device.features.has('shader-f16');
+      const answers: Float32Array[] = [];
+      for (const arithmetic of ['f32', 'f16'] as const) {
+        const model = await loadOnnx(runtime, bytes, { weights, memory: 'packed', arithmetic });
+        const [output] = Object.values(await model.run({ [model.inputs[0].name]: images }));
+        answers.push(output.data as Float32Array);
+        const halves = model.explain().filter(({ variant }) => HALVES.test(variant ?? ''));
+        assert.is(halves.length > 0, able && arithmetic === 'f16');
+        model.free();
+      }
+      const largest = Math.max(...answers[0].map(Math.abs));
+      for (const [i, value] of answers[1].entries()) assert.ok(Math.abs(value - answers[0][i]) <= 2 ** -7 * largest);
+      const wrong = await loadOnnx(runtime, bytes, { arithmetic: 'f64' as 'f16' }).catch((error) => error);
+      assert.is(wrong.place, 'model.arithmetic');
+    }
+  });
 
   /** Counts pipelines that are being compiled while `work` runs: all of them, and the most at a time. */
   const compiled = async (work: () => Promise<unknown>): Promise<{ all: number; most: number }> => {

@@ -21,6 +21,7 @@ import {
   activationsOf,
   type Case,
   dtypesOf,
+  hasHalves,
   type MatmulSpec,
   makersOf,
   matmulCase,
@@ -100,6 +101,7 @@ function anySpec(format: FormatName, makers: readonly string[]): fc.Arbitrary<Ma
   const made = makers.flatMap((weights) => [
     { weights },
     ...dtypesOf(format, weights).map((dtypes) => ({ weights, dtypes })),
+    ...(hasHalves(format) ? [{ weights, arithmetic: 'f16' as const }] : []),
   ]);
   const shape = fc.record({
     seed: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
@@ -334,8 +336,17 @@ async function checkChain(backend: Backend): Promise<void> {
   for (const buffer of buffers) backend.freeBuffer(buffer);
 }
 
-/** Names of rows that ran somewhere. */
+/** Names of rows that ran somewhere, and why others did not. */
 const reached = new Set<string>();
+const lacking = new Map<string, string>();
+
+/** Why a backend can't run a row, if it can't. */
+function lackOf(variant: VariantBase, { device }: Backend): string | undefined {
+  const missing = (variant.requires ?? []).filter((feature) => !device.features.has(feature));
+  const lack = missing.length > 0 ? `no ${missing.join(', ')}` : variant.obstacle?.(device);
+  if (lack) lacking.set(`${device.backend} ${variant.name}`, `${device.label}: ${lack}`);
+  return lack;
+}
 
 /** Numbers that are not finite, which WebGPU promises nothing about. */
 async function checkSpecials(backend: Backend): Promise<void> {
@@ -379,8 +390,7 @@ function testBackend(title: string, backend: Backend): void {
   console.log(`${title}: ${backend.device.label}`);
   const seen = new Set<FormatName>();
   for (const variant of backend.variants) {
-    const missing = (variant.requires ?? []).filter((feature) => !backend.device.features.has(feature));
-    if (missing.length > 0 || !`${title}: ${variant.name}`.includes(process.env.TEST_KERNEL ?? '')) continue;
+    if (lackOf(variant, backend) || !`${title}: ${variant.name}`.includes(process.env.TEST_KERNEL ?? '')) continue;
     reached.add(`${backend.device.backend} ${variant.name}`);
     test(`${title}: ${variant.name}`, () => checkRow(backend, variant));
     const { format } = variant;
@@ -431,9 +441,9 @@ if (requireCapability('WebGPU', reason === '', reason) && typeof webgpu !== 'str
 
 const coverage = suite('coverage');
 for (const [backend, variants] of tables) {
-  for (const { name, requires } of process.env.TEST_KERNEL ? [] : variants) {
+  for (const { name } of process.env.TEST_KERNEL ? [] : variants) {
     if (reached.has(`${backend} ${name}`)) continue;
-    console.log(`skipped ${backend} ${name}: nothing here has ${requires?.join(', ')}`);
+    console.log(`skipped ${backend} ${name}: ${lacking.get(`${backend} ${name}`)}`);
     coverage.skip(name);
   }
 }

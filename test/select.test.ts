@@ -49,14 +49,20 @@ function facts(kind: string, rows: number, cols: number): WeightFacts {
   return found;
 }
 
+const arithmeticOf = (kind: string) => (kind.endsWith('halves') ? ({ arithmetic: 'f16' } as const) : {});
+
 function linear(format: string, M: number, N: number, K: number): MatmulProblem {
-  return linearProblem(facts(format, N, K), { rows: N, cols: K }, M, {});
+  return linearProblem(facts(format, N, K), { rows: N, cols: K }, M, arithmeticOf(format));
 }
 
 function conv(format: string, size: number, channels: number, outputs: number, options: Conv2dOptions): MatmulProblem {
   const taps = (options.kernel as number) ** 2;
   const shape = { rows: outputs, cols: (taps * channels) / (options.groups ?? 1) };
-  return conv2dProblem(facts(format, shape.rows, shape.cols), shape, [1, size, size], { padding: 'same', ...options });
+  return conv2dProblem(facts(format, shape.rows, shape.cols), shape, [1, size, size], {
+    padding: 'same',
+    ...arithmeticOf(format),
+    ...options,
+  });
 }
 
 const PROBLEMS: Record<string, (format: string) => MatmulProblem> = {
@@ -93,7 +99,16 @@ const GPU_KINDS = [
   'csrInt8 1 10%',
   'csrCodebook 16 10%',
 ];
-const kindsOf = (device: string) => [...KINDS, ...(device === 'webgpu' ? GPU_KINDS : WASM_KINDS)];
+/** Pinned on a GPU with f16 and subgroup matrices: `halves` allow activations of 16 bits. */
+const MATRIX_KINDS = ['f16', 'f16 halves', 'int8', 'ternary'];
+
+function kindsOf(device: string): readonly string[] {
+  if (device === 'webgpu, matrices') return MATRIX_KINDS;
+  if (device === 'webgpu, f16') return ['f16 halves'];
+  return [...KINDS, ...(device === 'webgpu' ? GPU_KINDS : WASM_KINDS)];
+}
+
+const FEATURES = ['packed_4x8_integer_dot_product', 'subgroups', 'subgroup_id'];
 
 /** A discrete GPU as WebGPU shows it. */
 const gpu = (features: string[]): Device => ({
@@ -123,7 +138,27 @@ const offers: Record<string, Offer> = {
     'wasm B': { device: await wasm({ module: 'B' }), variants: wasmVariants },
   }),
   'wasm C': { device: await wasm({ module: 'C' }), variants: wasmVariants },
-  webgpu: { device: gpu(['packed_4x8_integer_dot_product', 'subgroups', 'subgroup_id']), variants: webgpuVariants },
+  webgpu: { device: gpu(FEATURES), variants: webgpuVariants },
+  'webgpu, f16': { device: gpu([...FEATURES, 'shader-f16']), variants: webgpuVariants },
+  'webgpu, matrices': {
+    device: {
+      ...gpu([...FEATURES, 'shader-f16', 'chromium-experimental-subgroup-matrix']),
+      limits: {
+        maxStorageBufferBindingSize: 2 ** 27,
+        maxBufferSize: 2 ** 28,
+        maxComputeWorkgroupStorageSize: 49152,
+        maxComputeInvocationsPerWorkgroup: 1024,
+      },
+      matrices: {
+        threads: 32,
+        configs: [
+          { component: 'f16', result: 'f32', M: 16, N: 16, K: 16 },
+          { component: 'i8', result: 'i32', M: 16, N: 16, K: 32 },
+        ],
+      },
+    },
+    variants: webgpuVariants,
+  },
 };
 
 /** By device and kind of weights: the row for each of PROBLEMS, in order. */
@@ -652,7 +687,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int8_direct_1x1_dot4',
     ],
     'codebook 16': [
-      'codebook_gemv_1x4_wgsl',
+      'codebook_gemv_1x4_sg_wgsl',
       'codebook_gemv_4x4_wgsl',
       'codebook_gemm_32x32_k32_wgsl',
       'codebook_gemv_1x4_wgsl',
@@ -661,7 +696,7 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'codebook_direct_1x1_wgsl',
     ],
     'codebook 256': [
-      'codebook_gemv_1x4_wgsl',
+      'codebook_gemv_1x4_sg_wgsl',
       'codebook_gemv_4x4_wgsl',
       'codebook_gemm_32x32_k32_wgsl',
       'codebook_gemv_1x4_wgsl',
@@ -697,8 +732,8 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'int2_direct_1x1_dot4',
     ],
     ternary: [
-      'ternary_gemv_1x4_dot4',
-      'ternary_gemv_1x4_dot4',
+      'ternary_gemv_1x4_sg_dot4',
+      'ternary_gemv_1x4_sg_dot4',
       'ternary_gemm_32x32_k32_dot4',
       'ternary_gemv_1x4_dot4',
       'ternary_gemm_32x32_k32_dot4',
@@ -706,8 +741,8 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'ternary_direct_1x1_dot4',
     ],
     binary: [
-      'binary_gemv_1x4_dot4',
-      'binary_gemv_1x4_dot4',
+      'binary_gemv_1x4_sg_dot4',
+      'binary_gemv_1x4_sg_dot4',
       'binary_gemm_32x32_k32_dot4',
       'binary_gemv_1x4_dot4',
       'binary_gemm_32x32_k32_dot4',
@@ -724,8 +759,8 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'bcsr_gemv_1x4_wgsl',
     ],
     nm: [
-      'nm_gemv_1x4_wgsl',
-      'nm_gemv_1x4_wgsl',
+      'nm_gemv_1x1_sg_wgsl',
+      'nm_gemv_1x1_sg_wgsl',
       'nm_spmm_256x1_wgsl',
       'nm_gemv_1x4_wgsl',
       'nm_spmm_256x1_wgsl',
@@ -749,6 +784,55 @@ const PINNED: Record<string, Record<string, string[]>> = {
       'csrCodebook_spmm_256x1_wgsl',
       'csrCodebook_spmm_256x1_wgsl',
       'csrCodebook_gemv_1x4_wgsl',
+    ],
+  },
+  'webgpu, f16': {
+    'f16 halves': [
+      'f16_gemv_1x4_sg_f16',
+      'f16_gemv_4x4_f16',
+      'f16_gemm_32x32_k32_f16',
+      'f16_gemv_1x4_f16',
+      'f16_gemm_32x32_k32_f16',
+      'f16_gemm_32x32_k32_f16',
+      'f16_direct_1x1_f16',
+    ],
+  },
+  'webgpu, matrices': {
+    f16: [
+      'f16_gemv_1x4_sg_wgsl',
+      'f16_gemv_4x4_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_gemv_1x4_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_gemm_32x32_k32_wgsl',
+      'f16_direct_1x1_wgsl',
+    ],
+    'f16 halves': [
+      'f16_gemv_1x4_sg_f16',
+      'f16_gemv_4x4_f16',
+      'f16_gemm_64x64_matrix',
+      'f16_gemv_1x4_f16',
+      'f16_gemm_64x64_matrix',
+      'f16_gemm_64x64_matrix',
+      'f16_direct_1x1_f16',
+    ],
+    int8: [
+      'int8_gemv_1x4_sg_dot4',
+      'int8_gemv_4x4_dot4',
+      'int8_gemm_64x64_matrix',
+      'int8_gemv_1x4_dot4',
+      'int8_gemm_64x64_matrix',
+      'int8_gemm_64x64_matrix',
+      'int8_direct_1x1_dot4',
+    ],
+    ternary: [
+      'ternary_gemv_1x4_sg_dot4',
+      'ternary_gemv_1x4_sg_dot4',
+      'ternary_gemm_64x64_matrix',
+      'ternary_gemv_1x4_dot4',
+      'ternary_gemm_64x64_matrix',
+      'ternary_gemm_64x64_matrix',
+      'ternary_direct_1x1_dot4',
     ],
   },
 };

@@ -5,8 +5,9 @@ import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
 import { inputOf } from '../dense/variants.js';
 import { byteRows, packFacts, sum, wordsOf } from '../int8/variants.js';
-import { groupChannels, LEAST_WALKS, MAIN_WALKS, matmulRows, SHARED_WALKS } from '../shared/matmul.js';
-import padding from '../shared/padding_f32.wgsl';
+import finish from '../shared/finish_f32.wgsl';
+import { GEMV_WALKS, groupChannels, LEAST_WALKS, matmulRows, SHARED_WALKS } from '../shared/matmul.js';
+import padding from '../shared/padding_zero.wgsl';
 import product from '../shared/product_f32.wgsl';
 import codes4 from './codes_4.wgsl';
 import codes8 from './codes_8.wgsl';
@@ -36,13 +37,13 @@ const floats = matmulRows(
     isa: 'wgsl',
     layout: rowsOfWords,
     channels: groupChannels,
-    snippets: (p) => [inputOf(p), padding, weights, product],
+    snippets: (p) => [inputOf(p), padding, weights, product, finish],
     consts: (p) => ({ BITS: bitsOf(p), ROW_WORDS: rowWords(p.K, bitsOf(p)) }),
     supports: (p) => p.weights.centroids !== 'int8' || 'for f32 centroids',
     rowBytes: (p) => ({ codes: 4 * rowWords(p.K, bitsOf(p)) }),
     rate: 0.9,
   },
-  MAIN_WALKS,
+  GEMV_WALKS,
 );
 
 /** Rows of codes in the order of words of activations, the bytes of the codebook, and facts of each row. */

@@ -25,11 +25,13 @@ import {
 } from '../int8/variants.js';
 import { activationConsts, activationSnippets } from '../shared/activation.js';
 import { fits, predictMs, windowConsts } from '../shared/cost.js';
+import finishF32 from '../shared/finish_f32.wgsl';
 import inputF32 from '../shared/input_f32.wgsl';
 import { groupChannels, type MatmulVariant, matmulBuffers, rowSource, storeOf } from '../shared/matmul.js';
-import paddingF32 from '../shared/padding_f32.wgsl';
+import paddingZero from '../shared/padding_zero.wgsl';
 import productF32 from '../shared/product_f32.wgsl';
 import gemv from './gemv.wgsl';
+import gemvSubgroup from './gemv_subgroup.wgsl';
 import nmItems from './nm.wgsl';
 import { fitsInParts, type OperandBytes, partsOf } from './parts.js';
 import pattern from './pattern.wgsl';
@@ -79,8 +81,8 @@ const floats: Domain = {
   planes: planesF32,
   elements: () => inputF32,
   input: inputOf,
-  padding: () => [paddingF32],
-  product: () => [productF32],
+  padding: () => [paddingZero],
+  product: () => [productF32, finishF32],
   consts: () => ({}),
   before: () => [],
   scratch: () => ({}),
@@ -228,13 +230,34 @@ function spmmRow(sparse: Sparse, domain: Domain, per: 1 | 4, efficiency: number)
 }
 
 const GEMV_THREADS = 64;
-const GEMV_LANES = 16;
 
-function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
+/** How sums of a row of few meet. */
+interface GemvWalk {
+  name: string;
+  source: string;
+  enables?: readonly string[];
+  requires?: readonly string[];
+  /** Threads that share a row. */
+  lanes: number;
+}
+
+const inMemory: GemvWalk = { name: 'gemv_1x4', source: gemv, lanes: 16 };
+/** For rows of many items. */
+const bySubgroup: GemvWalk = {
+  name: 'gemv_1x1_sg',
+  source: gemvSubgroup,
+  enables: ['subgroups'],
+  requires: ['subgroups', 'subgroup_id'],
+  lanes: GEMV_THREADS,
+};
+
+function gemvRow(sparse: Sparse, domain: Domain, walk = inMemory): MatmulVariant {
   const { format, layout } = sparse;
-  const { isa, requires, inputs } = domain;
-  const name = `${format}_gemv_1x4_${isa}`;
-  const perGroup = GEMV_THREADS / GEMV_LANES;
+  const { isa, inputs } = domain;
+  const { source, enables, lanes } = walk;
+  const name = `${format}_${walk.name}_${isa}`;
+  const requires = walk.requires ? [...walk.requires, ...(domain.requires ?? [])] : domain.requires;
+  const perGroup = GEMV_THREADS / lanes;
   const tilesN = (p: MatmulProblem) => Math.ceil(rowsOf(p) / shareOf(p) / perGroup);
   return {
     name,
@@ -252,7 +275,8 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
         ...partsOf(p, device, sparse.operandBytes(p), weights).map(
           ({ first, count, base, slices }): Stage => ({
             label: name,
-            source: gemv,
+            source,
+            enables,
             snippets: [
               domain.input(p),
               ...domain.padding(p),
@@ -269,7 +293,7 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
               BLOCK_ROWS: blockOf(p)[0],
               SHARE: shareOf(p),
               NR: perGroup,
-              LANES: GEMV_LANES,
+              LANES: lanes,
               THREADS: GEMV_THREADS,
               TILES_N: tilesN({ ...p, N: count / p.groups }),
               ...consts,
@@ -287,8 +311,9 @@ function gemvRow(sparse: Sparse, domain: Domain): MatmulVariant {
     cost(p, device) {
       const { input, output } = matmulBuffers(p);
       const reuse = shareOf(p) * (sparse.itemCols?.(p) ?? 1);
+      const items = Math.ceil(p.weights.nnz / rowsOf(p) / lanes) * lanes;
       return predictMs(device, {
-        macs: p.M * p.weights.nnz,
+        macs: p.M * (lanes === GEMV_THREADS ? rowsOf(p) * items : p.weights.nnz),
         efficiency: 0.04 * domain.rate * Math.min(reuse, 4),
         threads: p.M * tilesN(p) * GEMV_THREADS,
         bytes: input + output + p.weights.bytes * p.M,
@@ -397,6 +422,7 @@ const csrInt8Format: Sparse = {
 export const csr = [
   ...sparseRows(csrFormat, floats),
   ...sparseRows(bcsrFormat, floats),
+  gemvRow(nmFormat, floats, bySubgroup),
   ...sparseRows(nmFormat, floats),
   ...sparseRows(csrCodebookFormat, floats),
   ...sparseRows(csrInt8Format, bytes(DOT4, 0.9)),

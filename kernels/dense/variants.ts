@@ -1,10 +1,11 @@
 import type { DenseWeights } from '../../src/formats/dense.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { Layout } from '../../src/plan/variant.js';
+import finish from '../shared/finish_f32.wgsl';
 import inputF32 from '../shared/input_f32.wgsl';
 import inputF32x4 from '../shared/input_f32x4.wgsl';
 import { groupChannels, matmulRows } from '../shared/matmul.js';
-import padding from '../shared/padding_f32.wgsl';
+import padding from '../shared/padding_zero.wgsl';
 import product from '../shared/product_f32.wgsl';
 import weightsRows from '../shared/weights_rows.wgsl';
 
@@ -30,7 +31,7 @@ export const dense = matmulRows({
   isa: 'wgsl',
   layout: rowsOfQuads,
   channels: groupChannels,
-  snippets: (p) => [inputOf(p), padding, weightsRows, product],
+  snippets: (p) => [inputOf(p), padding, weightsRows, product, finish],
   rowBytes: (p) => ({ weights: 16 * Math.ceil(p.K / 4) }),
   rate: 1,
 });

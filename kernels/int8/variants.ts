@@ -21,9 +21,11 @@ import {
   WALKS,
   type Walk,
 } from '../shared/matmul.js';
+import { MATRIX_TILES, type MatrixTile, matrixRows, SHARED_TILES } from '../shared/matrix.js';
 import weightsRows from '../shared/weights_rows.wgsl';
 import finish from './finish.wgsl';
 import finishIntegers from './finish_integers.wgsl';
+import matrix from './matrix.wgsl';
 import packCodes from './pack_codes.wgsl';
 import padding from './padding.wgsl';
 import productDot4 from './product_dot4.wgsl';
@@ -248,6 +250,7 @@ export const DOT4 = {
   requires: ['packed_4x8_integer_dot_product'],
 } as const;
 export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: undefined } as const;
+const MATRIX = { isa: 'matrix', product: matrix, rate: 8, requires: undefined } as const;
 
 /** WGSL from a sum to an output. */
 const finishOf = ({ output }: MatmulProblem): string => (output.dtype === 'float32' ? finish : finishIntegers);
@@ -290,39 +293,50 @@ export interface ByteArithmetic extends Pick<Arithmetic, 'format' | 'name' | 'la
   rate?(p: MatmulProblem): number;
 }
 
-/** The rows of one such arithmetic. */
-export function byteRows(arithmetic: ByteArithmetic, walks: readonly Walk[], plain: readonly Walk[]): MatmulVariant[] {
-  const { format, name, layout, supports, rowBytes } = arithmetic;
-  return [DOT4, PLAIN].flatMap(({ isa, product, rate, requires }) =>
-    matmulRows(
-      {
-        format,
-        name,
-        isa,
-        requires,
-        inputs: BYTE_INPUTS,
-        outputs: BYTE_OUTPUTS,
-        layout,
-        supports,
-        rowBytes,
-        channels: wordsOf,
-        rowSource: arithmetic.rowSource,
-        span: arithmetic.span,
-        snippets: (p) => [
-          (arithmetic.input ?? inputOf)(p),
-          ...paddingOf(p),
-          ...arithmetic.weights(p),
-          product,
-          ...(arithmetic.finish ?? finishSymmetric)(p),
-        ],
-        consts: (p) => ({ ...sampleConsts(p), ...outputConsts(p), ...arithmetic.consts?.(p) }),
-        before: (p) => [...quantizeStages(p), ...(arithmetic.before?.(p) ?? [])],
-        scratch: (p) => ({ ...quantizedScratch(p), ...arithmetic.scratch?.(p) }),
-        rate: (p) => rate * (arithmetic.rate?.(p) ?? 1),
-      },
-      isa === 'dot4' ? walks : plain,
-    ),
-  );
+/** The rows of one such arithmetic: with packed dot products, with core WGSL alone, and with subgroup matrices. */
+export function byteRows(
+  arithmetic: ByteArithmetic,
+  walks: readonly Walk[],
+  plain: readonly Walk[],
+  tiles: readonly MatrixTile[] = SHARED_TILES,
+): MatmulVariant[] {
+  return [
+    ...matmulRows(byteArithmetic(arithmetic, DOT4), walks),
+    ...matmulRows(byteArithmetic(arithmetic, PLAIN), plain),
+    ...matrixRows(byteArithmetic(arithmetic, MATRIX), { component: 'i8', result: 'i32', columns: 4 }, tiles),
+  ];
+}
+
+function byteArithmetic(
+  arithmetic: ByteArithmetic,
+  { isa, product, rate, requires }: typeof DOT4 | typeof PLAIN | typeof MATRIX,
+): Arithmetic {
+  const { format, name, layout, supports, rowBytes, rowSource, span } = arithmetic;
+  return {
+    format,
+    name,
+    isa,
+    requires,
+    inputs: BYTE_INPUTS,
+    outputs: BYTE_OUTPUTS,
+    layout,
+    supports,
+    rowBytes,
+    channels: wordsOf,
+    rowSource,
+    span,
+    snippets: (p) => [
+      (arithmetic.input ?? inputOf)(p),
+      ...paddingOf(p),
+      ...arithmetic.weights(p),
+      product,
+      ...(arithmetic.finish ?? finishSymmetric)(p),
+    ],
+    consts: (p) => ({ ...sampleConsts(p), ...outputConsts(p), ...arithmetic.consts?.(p) }),
+    before: (p) => [...quantizeStages(p), ...(arithmetic.before?.(p) ?? [])],
+    scratch: (p) => ({ ...quantizedScratch(p), ...arithmetic.scratch?.(p) }),
+    rate: (p) => rate * (arithmetic.rate?.(p) ?? 1),
+  };
 }
 
 export const int8 = byteRows(
@@ -337,4 +351,5 @@ export const int8 = byteRows(
   },
   WALKS,
   FEW_WALKS,
+  MATRIX_TILES,
 );

@@ -75,6 +75,8 @@ export interface Arithmetic extends Pick<VariantBase, 'inputs' | 'outputs'> {
   name?: string;
   /** End of the names of its rows. */
   isa: string;
+  /** WGSL extensions that its snippets enable, and features of the device that they need. */
+  enables?: readonly string[];
   requires?: readonly string[];
   // biome-ignore lint/suspicious/noExplicitAny: each arithmetic knows the weights of its format
   layout: Layout<any>;
@@ -243,7 +245,7 @@ export const MAIN_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, gemv4, 
 /** For weights of few bits, which are read most often for one row of A. */
 export const GEMV_WALKS: readonly Walk[] = [subgroupWalk, ...MAIN_WALKS];
 /** For formats that multiply as one that has them all. */
-export const SHARED_WALKS: readonly Walk[] = [gemm64x64, gemm32x32, gemv1, directWalk];
+export const SHARED_WALKS: readonly Walk[] = [subgroupWalk, gemm64x64, gemm32x32, gemv1, directWalk];
 /** For fallbacks. */
 export const FEW_WALKS: readonly Walk[] = [gemm32x32, gemv1, directWalk];
 /** For fallbacks of those: they run every problem. */
@@ -297,7 +299,11 @@ function partsOf(p: MatmulProblem, device: Device, rowBytes: Record<string, numb
 }
 
 /** The rows of one arithmetic. */
-export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] {
+export const matmulRows = (arithmetic: Arithmetic, walks: readonly Walk[] = WALKS): MatmulVariant[] =>
+  walks.map((walk) => matmulRow(arithmetic, walk));
+
+/** The row of an arithmetic and a walk. */
+export function matmulRow(arithmetic: Arithmetic, walk: Walk): MatmulVariant {
   const { format, name: prefix = format, isa, requires, inputs, outputs, layout, rate } = arithmetic;
   const sourceOf = (p: MatmulProblem) => arithmetic.rowSource?.(p) ?? rowSource(p, arithmetic.channels(p));
   const operandBytes = (p: MatmulProblem) =>
@@ -306,72 +312,70 @@ export function matmulRows(arithmetic: Arithmetic, walks: readonly Walk[] = WALK
     const span = arithmetic.span?.(p);
     return span && Math.ceil(sourceOf(p).depth / span);
   };
-  return walks.map((walk): MatmulVariant => {
-    const name = `${prefix}_${walk.name}_${isa}`;
-    return {
-      name,
-      ops: ['linear', 'conv2d'],
-      format,
-      requires: walk.requires ? [...walk.requires, ...(requires ?? [])] : requires,
-      inputs,
-      outputs,
-      layout,
-      supports(p, device) {
-        const suits = arithmetic.supports?.(p) ?? true;
-        if (suits !== true) return suits;
-        if (!partsOf(p, device, arithmetic.rowBytes(p))) return fits(device, { weights: operandBytes(p) });
-        return fits(device, { ...matmulBuffers(p), ...arithmetic.scratch?.(p) });
-      },
-      stages(p, device) {
-        const { rows, depth, consts } = sourceOf(p);
-        const span = arithmetic.span?.(p);
-        const fold = walk.fold ? [span ? walk.fold.grouped : walk.fold.plain] : [];
-        const sums = span ? fold : [sumsPlain, ...fold];
-        const spans = spansOf(p);
-        const parts = partsOf(p, device, arithmetic.rowBytes(p)) ?? [];
-        return [
-          ...(arithmetic.before?.(p) ?? []),
-          ...parts.map(({ first, count, slices }): Stage => {
-            const part = { ...p, N: count / p.groups };
-            return {
-              label: name,
-              source: walk.source,
-              enables: walk.enables,
-              snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p), storeOf(p)],
-              consts: {
-                OUTPUTS: p.groups * p.N,
-                N: part.N,
-                ...consts,
-                QUADS: Math.ceil(depth / 4),
-                GROUPED: span !== undefined,
-                SPAN: span ?? 4,
-                THREADS: walk.threads,
-                ...walk.consts(part, spans),
-                ...arithmetic.consts?.(p),
-                ...activationConsts(p),
-              },
-              params: [p.M, first],
-              slices,
-              workgroups: walk.workgroups(part, spans),
-            };
-          }),
-        ];
-      },
-      scratch: arithmetic.scratch,
-      cost(p, device) {
-        const { input, output } = matmulBuffers(p);
-        const before = arithmetic.before?.(p).length ?? 0;
-        const spans = spansOf(p);
-        return predictMs(device, {
-          macs: walk.macs(p, spans),
-          efficiency:
-            (typeof walk.efficiency === 'number' ? walk.efficiency : walk.efficiency(device)) *
-            (typeof rate === 'number' ? rate : rate(p)),
-          threads: walk.workgroups(p, spans) * walk.threads,
-          bytes: input + output + operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
-          dispatches: before + 1,
-        });
-      },
-    };
-  });
+  const name = `${prefix}_${walk.name}_${isa}`;
+  return {
+    name,
+    ops: ['linear', 'conv2d'],
+    format,
+    requires: walk.requires ? [...walk.requires, ...(requires ?? [])] : requires,
+    inputs,
+    outputs,
+    layout,
+    supports(p, device) {
+      const suits = arithmetic.supports?.(p) ?? true;
+      if (suits !== true) return suits;
+      if (!partsOf(p, device, arithmetic.rowBytes(p))) return fits(device, { weights: operandBytes(p) });
+      return fits(device, { ...matmulBuffers(p), ...arithmetic.scratch?.(p) });
+    },
+    stages(p, device) {
+      const { rows, depth, consts } = sourceOf(p);
+      const span = arithmetic.span?.(p);
+      const fold = walk.fold ? [span ? walk.fold.grouped : walk.fold.plain] : [];
+      const sums = span ? fold : [sumsPlain, ...fold];
+      const spans = spansOf(p);
+      const parts = partsOf(p, device, arithmetic.rowBytes(p)) ?? [];
+      return [
+        ...(arithmetic.before?.(p) ?? []),
+        ...parts.map(({ first, count, slices }): Stage => {
+          const part = { ...p, N: count / p.groups };
+          return {
+            label: name,
+            source: walk.source,
+            enables: [...(walk.enables ?? []), ...(arithmetic.enables ?? [])],
+            snippets: [...arithmetic.snippets(p), ...sums, rows, ...activationSnippets(p), storeOf(p)],
+            consts: {
+              OUTPUTS: p.groups * p.N,
+              N: part.N,
+              ...consts,
+              QUADS: Math.ceil(depth / 4),
+              GROUPED: span !== undefined,
+              SPAN: span ?? 4,
+              THREADS: walk.threads,
+              ...walk.consts(part, spans),
+              ...arithmetic.consts?.(p),
+              ...activationConsts(p),
+            },
+            params: [p.M, first],
+            slices,
+            workgroups: walk.workgroups(part, spans),
+          };
+        }),
+      ];
+    },
+    scratch: arithmetic.scratch,
+    cost(p, device) {
+      const { input, output } = matmulBuffers(p);
+      const before = arithmetic.before?.(p).length ?? 0;
+      const spans = spansOf(p);
+      return predictMs(device, {
+        macs: walk.macs(p, spans),
+        efficiency:
+          (typeof walk.efficiency === 'number' ? walk.efficiency : walk.efficiency(device)) *
+          (typeof rate === 'number' ? rate : rate(p)),
+        threads: walk.workgroups(p, spans) * walk.threads,
+        bytes: input + output + operandBytes(p) * walk.passes(p) + (before > 0 ? input : 0),
+        dispatches: before + 1,
+      });
+    },
+  };
 }

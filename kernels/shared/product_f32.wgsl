@@ -1,5 +1,4 @@
-// Products of f32 activations and weights, and the end of a sum: activate(sum + bias[r]).
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
+// Products of f32 activations and weights.
 
 /// sums + a * w, for one activation and the weights of four rows.
 fn multiply_add(sums: vec4<f32>, a: f32, w: vec4<f32>) -> vec4<f32> {
@@ -14,8 +13,4 @@ fn dot_add(sum: f32, a: vec4<f32>, w: vec4<f32>) -> f32 {
 /// sum + one product.
 fn add_product(sum: f32, a: f32, w: f32) -> f32 {
   return sum + a * w;
-}
-
-fn finish(sum: f32, m: u32, r: u32) -> f32 {
-  return activate(sum + bias[r]);
 }

@@ -18,7 +18,10 @@ export interface F16Format extends Format<F16Weights> {
   pack(dense: Float32Array | Uint16Array, options: MatrixShape): F16Weights;
 }
 
-/** Half-precision weights, f32 arithmetic: what the halves stand for is multiplied, and nothing else is rounded. */
+/**
+ * Half-precision weights, f32 arithmetic: what the halves stand for is multiplied, and nothing else is rounded, unless a
+ * layer allows `arithmetic: 'f16'`.
+ */
 export const f16: F16Format = {
   name: 'f16',
 

@@ -18,7 +18,15 @@ export interface ReferenceOutput {
   sums: Float64Array;
   /** sum |a * w| * rowScale * sampleScale + |bias|: what rounding errors are relative to (see `tolerance`). */
   magnitude: Float64Array;
+  /**
+   * Arithmetic `f16` only: the part of the products in `magnitude` with an operand that halves have no whole precision for
+   * (below 2^-14), which kernels may flush to zero.
+   */
+  vanishing?: Float64Array;
 }
+
+/** The smallest half with all of its 11 bits. */
+const SMALLEST_HALF = 2 ** -14;
 
 /**
  * The oracle: plain loops in f64 over unpacked weights. Slow on purpose, never chosen for speed.
@@ -54,6 +62,7 @@ export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: Ten
   const y = new Float64Array(M * rows);
   const sums = new Float64Array(M * rows);
   const magnitude = new Float64Array(M * rows);
+  const vanishing = problem.arithmetic && new Float64Array(M * rows);
   const at = new Int32Array(K);
   for (let m = 0; m < M; m++) {
     const scaleOfSample = sampleScale[Math.floor((m * samples) / M)];
@@ -64,9 +73,13 @@ export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: Ten
         let absolute = 0;
         for (let k = 0; k < K; k++) {
           if (stored && stored[r * K + k] === 0) continue;
-          const product = w[r * K + k] * (at[k] < 0 ? padding : a[at[k]]);
+          const factor = at[k] < 0 ? padding : a[at[k]];
+          const product = w[r * K + k] * factor;
           sum += product;
           absolute += Math.abs(product);
+          if (!vanishing) continue;
+          const small = Math.min(Math.abs(w[r * K + k]), Math.abs(factor)) < SMALLEST_HALF;
+          if (small) vanishing[m * rows + r] += Math.abs(product);
         }
         const scale = rowScale[r] * scaleOfSample;
         const i = m * rows + r;
@@ -77,7 +90,7 @@ export function referenceMatmul(weights: Weights, problem: MatmulProblem, x: Ten
       }
     }
   }
-  return { y, sums, magnitude };
+  return { y, sums, magnitude, vanishing };
 }
 
 /** Integer outputs sum the integers of the weights: their scale goes into the multipliers. */
@@ -198,6 +211,8 @@ function sumRoundings({ weights, K }: MatmulProblem): number {
  * - n = K for f32 sums (one product, K - 1 additions); 0 for integer sums (see `exactSums`); for int4 and int2, whose
  *   integer sums are scaled and added by group, the number of groups.
  * - The epilogue adds 4: integer to float (or one more partial sum), product of the scales, times the sum, plus bias.
+ * - Activations that are rounded to halves (arithmetic `f16`) are off by 2^-10 each at most, in either direction; their
+ *   products with halves are exact in f32.
  * - Quantised activations add 3: the scale of a sample is a quotient, which WebGPU allows to be 2.5 last places off.
  *
  * The bound holds where nothing underflows: f32 below 2^-126 may be flushed to zero, so that a comparison needs an
@@ -206,15 +221,17 @@ function sumRoundings({ weights, K }: MatmulProblem): number {
 export function tolerance(problem: MatmulProblem): number {
   const n = sumRoundings(problem) + 4 + (quantizesActivations(problem.weights) ? 3 : 0);
   const u = 2 ** -23;
-  return (n * u) / (1 - n * u);
+  const gamma = (n * u) / (1 - n * u);
+  return problem.arithmetic === 'f16' ? gamma + 2 ** -10 * (1 + gamma) : gamma;
 }
 
 /**
  * The largest |kernel - reference.y| of one output: `tolerance` times its magnitude, plus what K + 4 results flushed to
- * zero can take away.
+ * zero can take away, and the products of halves that are.
  */
-export function errorBound(problem: MatmulProblem, magnitude: number): number {
-  return activationBound(problem, magnitude, tolerance(problem) * magnitude + (problem.K + 4) * 2 ** -126);
+export function errorBound(problem: MatmulProblem, magnitude: number, vanishing = 0): number {
+  const rounding = tolerance(problem) * (magnitude + vanishing);
+  return activationBound(problem, magnitude, rounding + vanishing + (problem.K + 4) * 2 ** -126);
 }
 
 /**

@@ -1,7 +1,9 @@
 import type { Backend } from '../backend.js';
 import type { ElementType } from '../dtype.js';
 import { describe, isLost, ThinferError } from '../errors.js';
+import { requireChoice } from '../formats/checks.js';
 import type { MemoryMode } from '../layers/forms.js';
+import type { ArithmeticOption } from '../layers/problem.js';
 import type { Effort } from '../plan/choices.js';
 import { isMatmul } from '../plan/problem.js';
 import { msOf } from '../plan/select.js';
@@ -49,6 +51,8 @@ export interface ModelOptions {
    * dense ones, for example. `packed`: in no format that takes more bytes than theirs. Default `any`.
    */
   memory?: MemoryMode;
+  /** How exactly activations are multiplied with weights in format f16; default `f32`: as they are. */
+  arithmetic?: ArithmeticOption;
 }
 
 export interface ModelRunOptions {
@@ -103,11 +107,11 @@ export class Model {
   #pending = 0;
   #disposed = false;
 
-  private constructor(runtime: RuntimeLike, graph: Graph, { backend, memory }: ModelOptions) {
+  private constructor(runtime: RuntimeLike, graph: Graph, { backend, memory, arithmetic }: ModelOptions) {
     this.#runtime = runtime;
     this.#graph = graph;
     this.#forced = backend;
-    this.#planner = new Planner(graph, runtime.backends, { memory, tuner: runtime.tuner });
+    this.#planner = new Planner(graph, runtime.backends, { memory, arithmetic, tuner: runtime.tuner });
   }
 
   /**
@@ -128,6 +132,7 @@ export class Model {
         hint: 'These are the backends that work on this machine.',
       });
     }
+    requireChoice(options.arithmetic ?? 'f32', ['f32', 'f16'], 'model.arithmetic');
     const model = new Model(runtime, packGraph(optimize(graph), options.weights), options);
     const shapes = model.#shapesForBatchOfOne();
     try {

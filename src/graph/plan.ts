@@ -3,6 +3,7 @@ import { byteLength } from '../dtype.js';
 import { ThinferError } from '../errors.js';
 import type { Form } from '../formats/forms.js';
 import { formsFor, type MemoryMode } from '../layers/forms.js';
+import type { ArithmeticOption } from '../layers/problem.js';
 import { isMatmul, type Problem } from '../plan/problem.js';
 import { msOf, type Selection, select } from '../plan/select.js';
 import { product } from '../plan/strides.js';
@@ -131,6 +132,7 @@ export interface Plan extends Draft {
 
 export interface PlannerOptions {
   memory?: MemoryMode;
+  arithmetic?: ArithmeticOption;
   tuner?: Tuner;
 }
 
@@ -214,11 +216,12 @@ export class Planner {
   /** Selects rows for a node on one backend. */
   #rowsOf(backend: Backend, node: Node, { shapes }: ConcreteGraph): NodeRows {
     const { device, variants } = backend;
-    const { memory, tuner } = this.#options;
+    const { memory, tuner, arithmetic } = this.#options;
     if (product(shapes.get(node.output)!) === 0) return { steps: [], ms: 0 };
     const dtypeOf = (id: ValueId) => elementType(this.#graph.values.get(id)!);
     let ms = 0;
-    const steps = stepsOf(node, shapes, dtypeOf).map(({ problem: asked, inputs }): Step => {
+    const steps = stepsOf(node, shapes, dtypeOf).map(({ problem, inputs }): Step => {
+      const asked = isMatmul(problem) && arithmetic === 'f16' ? { ...problem, arithmetic } : problem;
       const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
       const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
       const place = `node "${node.name}"`;

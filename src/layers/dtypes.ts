@@ -40,7 +40,7 @@ function requireQuantization(option: QuantizationOption, place: string): void {
 }
 
 /**
- * Checks the options `input`, `output`, `bias` and `activation` of a layer against its weights, which must be validated.
+ * Checks the options `input`, `output`, `bias`, `activation` and `arithmetic` of a layer against its weights, which must be validated.
  * @throws ThinferError `bad-argument` for options that are wrong or make no sense together, `bad-weights` for a bias
  */
 export function requireDtypes<O extends OutputOption>(
@@ -48,7 +48,8 @@ export function requireDtypes<O extends OutputOption>(
   options: MatmulOptions<O>,
   place: string,
 ): LayerDtypes<OutputDType<O>> {
-  const { input, bias, activation = 'none' } = options;
+  const { input, bias, activation = 'none', arithmetic = 'f32' } = options;
+  requireChoice(arithmetic, ['f32', 'f16'], `${place}.arithmetic`);
   const output: OutputOption = options.output === undefined ? 'float32' : options.output;
   const facts = weightFacts(weights);
   const takes = quantizesActivations(facts);

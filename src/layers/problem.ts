@@ -29,7 +29,15 @@ export interface MatmulOptions<O extends OutputOption = OutputOption> {
   input?: QuantizationOption;
   /** What the outputs are. Default `float32`. */
   output?: O;
+  arithmetic?: ArithmeticOption;
 }
+
+/**
+ * How exactly f32 activations are multiplied. `f16`: kernels may round them to halves (11 bits; numbers over 65504 are
+ * out of range), for hardware that multiplies those faster; sums are f32 all the same. Weights are never rounded, so this
+ * makes a difference for weights in format f16 only. `f32`: activations are multiplied as they are. Default `f32`.
+ */
+export type ArithmeticOption = 'f32' | 'f16';
 
 /** A Quantization; zeroPoint is 0 when it is not given. */
 export type QuantizationOption = Omit<Quantization, 'zeroPoint'> & { zeroPoint?: number };
@@ -121,8 +129,12 @@ function quantization({ dtype, scale, zeroPoint = 0 }: QuantizationOption): Quan
 }
 
 /** What arrives and what is made of it, by options that were checked (see `requireDtypes`). */
-function dtypesOf({ input, output = 'float32' }: MatmulOptions, dtype: DType): Pick<MatmulProblem, 'input' | 'output'> {
+function dtypesOf(
+  { input, output = 'float32', arithmetic }: MatmulOptions,
+  dtype: DType,
+): Pick<MatmulProblem, 'input' | 'output' | 'arithmetic'> {
   return {
+    ...(arithmetic === 'f16' && { arithmetic }),
     input: input ? { dtype, quantization: quantization(input) } : { dtype },
     output:
       typeof output === 'string' ? { dtype: output } : { dtype: output.dtype, quantization: quantization(output) },

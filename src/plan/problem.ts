@@ -179,6 +179,11 @@ export interface MatmulProblem extends OutputActivation {
   bias: boolean;
   /** What a binary convolution reads outside the image: 0 (no contribution) or +1. */
   padValue: 0 | 1;
+  /**
+   * `f16`: what is multiplied may be rounded to halves where the format's weights are halves, so activations only;
+   * products and their sums are f32. Absent: nothing is rounded.
+   */
+  arithmetic?: 'f16';
   input: MatmulInput;
   output: MatmulOutput;
 }

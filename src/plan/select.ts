@@ -46,6 +46,8 @@ export function refusal(variant: VariantBase, p: Problem, device: Device): strin
   if (!isFor(variant, p)) return `for ${variant.format ?? ''} ${variant.ops.join(', ')}`;
   const missing = variant.requires?.filter((feature) => !device.features.has(feature)) ?? [];
   if (missing.length > 0) return `needs ${missing.join(', ')}`;
+  const obstacle = variant.obstacle?.(device);
+  if (obstacle) return obstacle;
   const wrong = isMatmul(p) ? wrongDtype(variant, p) : wrongElements(variant, p);
   if (wrong) return wrong;
   const supported = variant.supports?.(p as never, device) ?? true;

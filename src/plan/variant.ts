@@ -25,6 +25,24 @@ export interface Device {
   threads?: number;
   /** WebGPU: the device's limits. */
   limits?: Record<string, number>;
+  /** WebGPU with subgroup matrices. */
+  matrices?: SubgroupMatrices;
+}
+
+/** Matrices that a subgroup multiplies: left [M, K] times right [K, N]. */
+export interface SubgroupMatrix {
+  /** Of the elements that are multiplied, and of the result's: `f16`, `f32`, `i8`, `i32` and so on. */
+  component: string;
+  result: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+export interface SubgroupMatrices {
+  /** The most threads that a subgroup may have. */
+  threads: number;
+  configs: readonly SubgroupMatrix[];
 }
 
 /** What rows of every backend's table have in common. */
@@ -36,6 +54,8 @@ export interface VariantBase<P extends Problem = Problem> {
   format?: FormatName;
   /** Device features without which the row can't run. */
   requires?: readonly string[];
+  /** Why a device that has those can't run it either, whatever the problem. */
+  obstacle?(device: Device): string | undefined;
   /**
    * What the row takes as its first operand, and gives. Default: f32, for linear and conv2d quantised at run time if at
    * all; a row of theirs that takes `uint8` and `int8` quantises f32 by given scales as well.

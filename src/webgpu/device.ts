@@ -1,4 +1,5 @@
 import type { Device } from '../plan/variant.js';
+import { MATRICES, matricesOf } from './matrices.js';
 
 export interface WebgpuOptions {
   /** `navigator.gpu` or what stands for it, or a device of the caller's, which is used and never destroyed. */
@@ -14,7 +15,7 @@ export interface OpenedDevice {
 }
 
 /** Used by some rows where present; nothing depends on them. */
-const WANTED_FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query'];
+const WANTED_FEATURES: readonly string[] = ['shader-f16', 'subgroups', 'timestamp-query', MATRICES];
 
 const WANTED_LIMITS = [
   'maxStorageBufferBindingSize',
@@ -40,10 +41,12 @@ export async function openDevice({ gpu }: WebgpuOptions): Promise<OpenedDevice |
     if (!adapter) return 'WebGPU found no adapter';
     const device = await adapter.requestDevice({
       label: 'thinfer',
-      requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
       requiredLimits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]])),
     });
-    return { gpu: device, owned: true, facts: deviceFacts(device, entry.wgslLanguageFeatures, adapter.info) };
+    const facts = deviceFacts(device, entry.wgslLanguageFeatures, adapter.info);
+    if (!facts.features.has(MATRICES)) return { gpu: device, owned: true, facts };
+    return { gpu: device, owned: true, facts: { ...facts, matrices: await matricesOf(device, adapter.info) } };
   } catch (error) {
     return `WebGPU gave no device: ${error instanceof Error ? error.message : error}`;
   }
@@ -51,9 +54,9 @@ export async function openDevice({ gpu }: WebgpuOptions): Promise<OpenedDevice |
 
 /**
  * Every kernel writes workgroup memory before it reads it. Without this SwiftShader takes seconds to compile the zeroing
- * of each tile.
+ * of each tile. Subgroup matrices are offered only where what is experimental is allowed.
  */
-const DAWN_OPTION = 'enable-dawn-features=disable_workgroup_init';
+const DAWN_OPTION = 'enable-dawn-features=disable_workgroup_init,allow_unsafe_apis';
 
 /** Dawn must outlive its devices, or the process aborts: one for all of them, never collected. */
 let dawn: GPU | undefined;

@@ -214,9 +214,10 @@ function makeWeights(format: FormatName, name: string, random: Random, shape: Ma
 
 /**
  * What activations hold. `integers`: 0 .. 255 and both of them, which int8 quantises without loss. `specials`: ties of
- * rounding, NaN, infinities and other ends, for quantisations that are given.
+ * rounding, NaN, infinities and other ends, for quantisations that are given. `halves`: all over the range of halves, and
+ * below it.
  */
-export type Activations = 'normal' | 'zero' | 'positive' | 'negative' | 'extremes' | 'integers' | 'specials';
+export type Activations = 'normal' | 'zero' | 'positive' | 'negative' | 'extremes' | 'integers' | 'specials' | 'halves';
 
 const SPECIALS = [NaN, Infinity, -Infinity, 3e38, -3e38, 1e-40, -0, 2 ** 31, -(2 ** 31), 40000, -40000];
 
@@ -237,6 +238,8 @@ function makeActivations(random: Random, length: number, kind: Activations, samp
       return Float32Array.from({ length }, () =>
         random.next() < 0.2 ? SPECIALS[random.integer(0, SPECIALS.length - 1)] : random.integer(-600, 600) / 128,
       );
+    case 'halves':
+      return Float32Array.from({ length }, () => (random.next() < 0.5 ? -1 : 1) * 2 ** (15.9 - 45 * random.next()));
     case 'integers': {
       const x = Float32Array.from({ length }, () => random.integer(0, 255));
       const size = length / samples;
@@ -259,7 +262,11 @@ export interface MatmulSpec {
   conv?: ConvSpec;
   /** Default: f32 in, f32 out, quantised by sample where the format does. */
   dtypes?: DtypeSpec;
+  arithmetic?: 'f16';
 }
+
+/** Whether some rows of a format are for the arithmetic `f16`. */
+export const hasHalves = (format: FormatName): boolean => format === 'f16';
 
 /** What goes in and what comes out. */
 export interface DtypeSpec {
@@ -415,7 +422,22 @@ export function matmulSpecs(format: FormatName): MatmulSpec[] {
       if (format === 'xnor') for (const conv of CONVOLUTIONS) add(weights, { conv }, { dtypes });
     }
   }
+  if (hasHalves(format)) {
+    const rest = { arithmetic: 'f16' } as const;
+    for (const [j, weights] of makers.entries()) {
+      for (let i = j; i < M.length; i += 2) {
+        add(weights, { linear: [M[i], N[(i * 4 + j) % N.length], K[(i * 7 + 3 + j) % K.length]] }, rest);
+      }
+      for (let i = j % 2; i < CONVOLUTIONS.length; i += 2) add(weights, { conv: CONVOLUTIONS[i] }, rest);
+      add(weights, { linear: [130, 140, 300] }, rest);
+      for (const activations of ['zero', 'extremes', 'halves'] as const) {
+        add(weights, { linear: [7, 9, 66] }, { activations, ...plain, ...rest });
+      }
+    }
+  }
   if (format === 'int8') {
+    // More than a tile of subgroup matrices.
+    add('zero points', { linear: [130, 140, 300] });
     // Sums within 33023 of 2^31, and codes of them.
     for (const [dtype, zeroPoint] of [
       ['uint8', 0],
@@ -472,6 +494,7 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
     activation: activationFor(dtypes?.output, spec.activation),
     input: dtypes?.quantization,
     output: dtypes && outputOption(dtypes, shape.cols),
+    arithmetic: spec.arithmetic,
   } as Conv2dOptions;
   const input = dtypes?.input ?? 'float32';
   const problem = conv
@@ -485,10 +508,11 @@ function makeMatmul(format: FormatName, spec: MatmulSpec): Case {
     const expected = problem.output.dtype === 'bits' ? packBits(y, problem.M, shape.rows) : y;
     return { problem, weights, bias, inputs: [x], expected, bound: () => 0 };
   }
-  const { y, sums, magnitude } = referenceMatmul(weights, problem, x, bias);
+  const { y, sums, magnitude, vanishing } = referenceMatmul(weights, problem, x, bias);
   const rows = groups * problem.N;
   if (!exactSums(problem.weights)) {
-    return { problem, weights, bias, inputs: [x], expected: y, bound: (i) => errorBound(problem, magnitude[i]) };
+    const bound = (i: number) => errorBound(problem, magnitude[i], vanishing?.[i]);
+    return { problem, weights, bias, inputs: [x], expected: y, bound };
   }
   // Only the scaling and the bias round, a few times and relative to the sum itself.
   const { rowScale } = formatOf(weights).decode(weights);
