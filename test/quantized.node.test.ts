@@ -430,7 +430,7 @@ parity('weights that are codes under activations of f32, and tables', async () =
 parity('MatMulNBits: read as they lie', async () => {
   for (const [bits, format] of [
     [4, 'int4'],
-    [8, 'dense'],
+    [8, 'int8Grouped'],
   ] as const) {
     const [K, N, block] = [100, 24, 32];
     const [groups, bytes] = [Math.ceil(K / block), (block * bits) / 8];

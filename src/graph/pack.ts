@@ -8,6 +8,7 @@ import {
   int2,
   int4,
   int8,
+  int8Grouped,
   ternary,
   validate,
   type Weights,
@@ -26,7 +27,7 @@ export type WeightSpec =
   | { format: 'csr'; threshold?: number }
   | { format: 'int8'; perChannel?: boolean; symmetric?: boolean }
   /** `groupSize` consecutive columns share a scale: a power of two in 16..256, default 32. */
-  | { format: 'int4' | 'int2'; groupSize?: number; symmetric?: boolean }
+  | { format: 'int8Grouped' | 'int4' | 'int2'; groupSize?: number; symmetric?: boolean }
   | { format: 'codebook'; entries?: 16 | 256; centroids?: 'f32' | 'int8' }
   | { format: 'ternary' | 'binary' }
   /** Binarises the weights and the layer's input too. */
@@ -66,10 +67,11 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
       return csr.pack(values, { rows, cols, threshold: spec.threshold });
     case 'int8':
       return int8.pack(values, { rows, cols, perChannel: spec.perChannel, symmetric: spec.symmetric });
+    case 'int8Grouped':
     case 'int4':
     case 'int2': {
       const { groupSize, symmetric } = spec;
-      return { int4, int2 }[spec.format].pack(values, { rows, cols, groupSize, symmetric });
+      return { int8Grouped, int4, int2 }[spec.format].pack(values, { rows, cols, groupSize, symmetric });
     }
     case 'codebook':
       return codebook.pack(values, { rows, cols, entries: spec.entries, centroids: spec.centroids });
@@ -83,7 +85,7 @@ function pack(layer: LayerNode, spec: WeightSpec): Weights {
       throw new ThinferError({
         code: 'bad-argument',
         place: 'weights.format',
-        expected: 'dense, f16, csr, int8, int4, int2, codebook, ternary, binary or xnor',
+        expected: 'dense, f16, csr, int8, int8Grouped, int4, int2, codebook, ternary, binary or xnor',
         got: describe((spec as { format: unknown }).format),
       });
   }
