@@ -1,6 +1,6 @@
 // The formats that given weights can be turned into without changing what they multiply to.
 
-import { isF16 } from '../half.js';
+import { areF16 } from '../half.js';
 import type { WeightFacts } from '../plan/problem.js';
 import type { BlockShape } from './bcsr.js';
 import type { Weights } from './format.js';
@@ -65,7 +65,7 @@ function floatForms(weights: Weights, own: WeightFacts): Form[] {
     if (facts.format !== own.format || facts.block?.join() !== own.block?.join()) forms.push({ facts, make });
   };
   add({ format: 'dense', nnz: rows * cols, bytes: 4 * rows * cols }, () => dense.pack(values(), { rows, cols }));
-  if (own.format !== 'f16' && values().every(isF16)) {
+  if (own.format !== 'f16' && areF16(values())) {
     add({ format: 'f16', nnz: rows * cols, bytes: 2 * rows * cols }, () => f16.pack(values(), { rows, cols }));
   }
   const pattern = patternOf(weights);

@@ -14,6 +14,7 @@ import {
   type Weights,
   xnor,
 } from '../formats/index.js';
+import { areF16 } from '../half.js';
 import { requireDtypes } from '../layers/dtypes.js';
 import { denseValues, type Graph, isClamped, isDense, isLayer, type LayerNode, type Node } from './ir.js';
 import { layerOptions } from './steps.js';
@@ -34,7 +35,8 @@ export type WeightSpec =
   | { format: 'xnor'; binaryPadding?: 'zero' | 'one' };
 
 /**
- * `auto`: nothing is changed by rounding; zeros are left out where that pays (see SPARSE_DENSITY).
+ * `auto`: nothing is changed by rounding; zeros are left out where that pays (see SPARSE_DENSITY), and weights that are
+ * halves, as files of 16-bit floats have them, stay such.
  * A record: a specification a layer name; `*` stands for every layer that is not named, `auto` where there is none.
  */
 export type WeightsSpec = 'auto' | Readonly<Record<string, WeightSpec>>;
@@ -48,11 +50,11 @@ export const SPARSE_DENSITY = 0.5;
 export const SPARSE_MIN_COLS = 64;
 
 function automatic(values: Float32Array, cols: number): WeightSpec {
-  if (cols < SPARSE_MIN_COLS) return { format: 'dense' };
-  const most = SPARSE_DENSITY * values.length;
+  const most = cols < SPARSE_MIN_COLS ? -1 : SPARSE_DENSITY * values.length;
   let nnz = 0;
   for (let i = 0; i < values.length && nnz <= most; i++) if (values[i] !== 0) nnz++;
-  return { format: nnz <= most ? 'csr' : 'dense' };
+  if (nnz <= most) return { format: 'csr' };
+  return { format: areF16(values) ? 'f16' : 'dense' };
 }
 
 function pack(layer: LayerNode, spec: WeightSpec): Weights {
