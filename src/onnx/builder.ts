@@ -60,8 +60,8 @@ export class GraphBuilder {
     return elementType(this.values.get(id)!);
   }
 
-  addConstant(name: string, constant: Constant): ValueId {
-    const id = this.addValue(name, constant.dims);
+  addConstant(name: string, constant: Constant, dtype?: ElementType): ValueId {
+    const id = this.addValue(name, constant.dims, dtype);
     this.constants.set(id, constant);
     return id;
   }

@@ -337,7 +337,7 @@ class Importer {
       codes: (input) => this.#built.codes.get(value(input)),
       quantized: (input) => this.#built.quantized.get(value(input)),
       emit: (node) => this.#built.emit(node, outputName(proto), proto.name, place),
-      addConstant: (constant) => this.#built.addConstant(outputName(proto), constant),
+      addConstant: (constant, dtype) => this.#built.addConstant(outputName(proto), constant, dtype),
       addScalar: (number, like = -1) =>
         this.#built.integral.has(like) && Number.isInteger(number)
           ? this.#built.addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })

@@ -43,8 +43,8 @@ export interface NodeContext {
   /** A constant input of f32 that the model has as codes. */
   quantized(input: number): QuantizedTensor | undefined;
   emit(node: NewNode): ValueId;
-  /** A constant of the model's own making. */
-  addConstant(constant: Constant): ValueId;
+  /** A constant of the model's own making, of codes if `dtype` says so. */
+  addConstant(constant: Constant, dtype?: ElementType): ValueId;
   /** The same of one number; of the kind of another value, which may be integers. */
   addScalar(value: number, like?: ValueId): ValueId;
   /** Says what a value holds from now on. */
