@@ -78,6 +78,7 @@ export const RECIPES: Record<string, Recipe> = {
   int8: { format: 'int8', same: 'int8' },
   int8Codes: { format: 'int8', same: 'codes', traffic: 'codes' },
   int8Sums: { format: 'int8', same: 'sums', traffic: 'sums' },
+  int8Grouped: { format: 'int8Grouped' },
   int4: { format: 'int4', same: 'int4' },
   int2: { format: 'int2' },
   ternary: { format: 'ternary' },

@@ -28,6 +28,18 @@ export function toF16(x: number): number {
 /** Whether halves have this f32. */
 export const isF16 = (x: number): boolean => fromF16(toF16(x)) === x;
 
+/** Whether halves have all of these f32. */
+export function areF16(values: Float32Array): boolean {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const magnitude = bits[i] & 0x7fffffff;
+    // From 2^-14 on, and below 2^16, halves are the f32 whose 13 lowest bits are 0.
+    const isNormal = magnitude >= 0x38800000 && magnitude < 0x47800000 && (magnitude & 0x1fff) === 0;
+    if (!isNormal && magnitude !== 0 && !isF16(values[i])) return false;
+  }
+  return true;
+}
+
 /** f32 values by the bits of their f16 ones. */
 export function floatsFromF16(bits: ArrayLike<number>): Float32Array {
   return Float32Array.from(bits, fromF16);

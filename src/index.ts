@@ -6,7 +6,7 @@ export type { CodebookWeights } from './formats/codebook.js';
 export type { CsrWeights } from './formats/csr.js';
 export type { DenseWeights } from './formats/dense.js';
 export type { FormatName, MatrixShape, Weights } from './formats/format.js';
-export type { Int2Weights, Int4Weights } from './formats/grouped.js';
+export type { Int2Weights, Int4Weights, Int8GroupedWeights } from './formats/grouped.js';
 export {
   bcsr,
   binary,
@@ -20,6 +20,7 @@ export {
   int2,
   int4,
   int8,
+  int8Grouped,
   nm,
   ternary,
   xnor,

@@ -11,6 +11,7 @@ import {
   int2,
   int4,
   int8,
+  int8Grouped,
   type MatrixShape,
   type TernaryWeights,
   ternary,
@@ -24,11 +25,12 @@ import { clone, matrix, meanSquaredError, PACKERS, RUNS, SHAPES, same, throwsAt 
 import { createRandom, denseMatrix, normals, sparseMatrix } from './support/random.js';
 
 const GROUPED = [
+  { format: int8Grouped, bits: 8 },
   { format: int4, bits: 4 },
   { format: int2, bits: 2 },
 ] as const;
 
-const grouped = suite('formats: int4 and int2');
+const grouped = suite('formats: int8Grouped, int4 and int2');
 
 /** MatMulNBits by its definition, from arrays of codes and zero points without any packing. */
 function multiplyNBits(weights: Int4Weights, codes: number[][], zeros: number[][], x: number[]): number[] {
@@ -120,7 +122,7 @@ grouped('what lies past the last column means nothing; pack writes the zero poin
       const codeAt = (codes: Uint8Array, i: number) =>
         (codes[Math.floor(i / perByte)] >> (bits * (i % perByte))) & (2 ** bits - 1);
       for (let r = 0; r < 3; r++) {
-        const zero = symmetric ? 2 ** (bits - 1) : codeAt(weights.zeroPoint!.subarray(r), 1);
+        const zero = symmetric ? 2 ** (bits - 1) : codeAt(weights.zeroPoint!.subarray(r * Math.ceil(bits / 4)), 1);
         const group = weights.codes.subarray((2 * r + 1) * blob, (2 * r + 2) * blob);
         for (let i = cols - 16; i < 16; i++) assert.is(codeAt(group, i), zero);
         const first = Math.ceil((cols - 16) / perByte);

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
-import { csr } from '../src/formats/index.js';
+import { formsOf } from '../src/formats/forms.js';
+import { csr, type dense, formats } from '../src/formats/index.js';
 import { type Array32, interpret } from '../src/graph/interpret.js';
 import { composeClamp, type Graph, isLayer, type LayerNode } from '../src/graph/ir.js';
 import { type Lifetime, planMemory } from '../src/graph/memory.js';
@@ -16,6 +17,8 @@ import { foldConstants } from '../src/graph/passes/constants.js';
 import { optimize, PASSES } from '../src/graph/passes/index.js';
 import { foldFlatten, fuseTransposes, sinkTransposes, toNhwc, transposeToReshape } from '../src/graph/passes/layout.js';
 import { removeDead } from '../src/graph/passes/rewrite.js';
+import { floatsFromF16 } from '../src/half.js';
+import { weightFacts } from '../src/layers/problem.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { Tensor } from '../src/tensor.js';
 import { type AttributeValue, OnnxWriter } from './support/onnx-writer.js';
@@ -752,7 +755,7 @@ packing('auto keeps zeros out of layers that are sparse enough and long enough',
   const writer = new OnnxWriter()
     .input('x', ['N', 128])
     .floats('w', [16, 128], values)
-    .floats('w2', [4, 16], new Array(64).fill(0));
+    .floats('w2', [4, 16], new Array(64).fill(0.1));
   const [sparse, short] = ['w', 'w2'];
   writer
     .node('Gemm', ['x', sparse], ['h'], { transB: 1 }, 'first')
@@ -762,6 +765,24 @@ packing('auto keeps zeros out of layers that are sparse enough and long enough',
   assert.is(first.weights.format, 'csr');
   assert.equal(csr.unpack(first.weights as never), values, 'exact');
   assert.is(second.weights.format, 'dense');
+});
+
+packing('auto keeps weights of halves as such, if every one of them is', () => {
+  const random = createRandom(4);
+  const bits = (count: number) =>
+    Uint16Array.from({ length: count }, () => random.integer(0, 0x7bff) | (random.integer(0, 1) << 15));
+  for (const spoilt of [undefined, 1 + 2 ** -11, 65520, 2 ** -25, 2 ** -15 + 2 ** -26]) {
+    const values = floatsFromF16(bits(6 * 70));
+    if (spoilt !== undefined) values[random.integer(0, values.length - 1)] = spoilt;
+    const writer = new OnnxWriter().input('x', ['N', 70]).floats('w', [6, 70], values);
+    const graph = packGraph(readOnnx(writer.node('Gemm', ['x', 'w'], ['y'], { transB: 1 }).output('y').bytes()));
+    const [{ weights }] = layersOf(graph);
+    assert.is(weights.format, spoilt === undefined ? 'f16' : 'dense');
+    assert.equal((formats[weights.format] as typeof dense).unpack(weights as never), values);
+    if (spoilt !== undefined) continue;
+    const others = formsOf(weights, weightFacts(weights)).map(({ facts }) => facts.format);
+    assert.equal(others.slice(0, 2), ['f16', 'dense']);
+  }
 });
 
 packing('specifications by name, * for the rest', () => {

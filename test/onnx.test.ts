@@ -475,7 +475,7 @@ operators(
 );
 
 operators('layers are named after nodes, then outputs; names are unique', async () => {
-  const writer = new OnnxWriter().input('x', [1, 1, 2, 2]).floats('w', [1, 1, 1, 1], [1]);
+  const writer = new OnnxWriter().input('x', [1, 1, 2, 2]).floats('w', [1, 1, 1, 1], [0.1]);
   writer
     .node('Conv', ['x', 'w'], ['a'], {}, 'same')
     .node('Conv', ['a', 'w'], ['b'], {}, 'same')

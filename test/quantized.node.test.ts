@@ -15,6 +15,7 @@ import { codes } from './support/code-cases.js';
 import { INT4, INT8, INT32, OnnxWriter, UINT4, UINT8 } from './support/onnx-writer.js';
 import { calibrate, quantizeModel } from './support/quantize-model.js';
 import { createRandom, normals } from './support/random.js';
+import { ReferenceBackend } from './support/reference-backend.js';
 
 ort.env.wasm.numThreads = 1;
 /** No warnings, such as about constants that nothing reads. */
@@ -427,10 +428,71 @@ parity('weights that are codes under activations of f32, and tables', async () =
   assert.match(ops(report), /gather dequantize/);
 });
 
+parity('tables stay codes: a scale for all, a row, a column and a block of it; GatherBlockQuantized', async () => {
+  const m = new Quantized();
+  m.writer.input('ids', [2, 3], UINT8);
+  m.writer.node('Cast', ['ids'], ['at'], { to: 7 });
+  const blocks = (type: number, dims: [number, number], block: number, hasZeros: boolean) => {
+    const [s, z] = [m.name('scale'), m.name('zero')];
+    const [rows, count] = [dims[0], Math.ceil(dims[1] / block)];
+    m.writer.floats(s, [rows, count], scales(rows * count, 0.05));
+    if (!hasZeros) return [s];
+    const least = { [INT8]: -128, [INT4]: -8 }[type] ?? 0;
+    const most = { [INT8]: 127, [INT4]: 7, [UINT4]: 15 }[type] ?? 255;
+    const zeros = Array.from({ length: rows * count }, () => random.integer(least, most));
+    m.writer.codes(z, [rows, count], zeros, type);
+    return [s, z];
+  };
+  const table = (type: number, dims: [number, number], block: number, hasZeros: boolean) =>
+    m.node('DequantizeLinear', [m.codes(dims, type), ...blocks(type, dims, block, hasZeros)], {
+      axis: 1,
+      block_size: block,
+    });
+  const gathered = [
+    m.weights([50, 12], 0.02, UINT4),
+    m.weights([50, 13], scales(50, 0.02), INT4),
+    m.weights([50, 12], scales(50, 0.02), UINT8),
+    m.weights([50, 12], scales(12, 0.02), INT8, 1),
+    m.weights([50, 12], scales(12, 0.02), INT4, 1),
+    table(INT8, [50, 32], 16, true),
+    table(UINT4, [50, 32], 8, true),
+    table(INT4, [50, 32], 16, false),
+  ].map((data) => m.node('Gather', [data, 'at']));
+  const ofBlocks = (type: number, dims: [number, number], hasZeros: boolean) =>
+    m.node('com.microsoft.GatherBlockQuantized', [m.codes(dims, type), 'at', ...blocks(type, dims, 16, hasZeros)], {
+      block_size: 16,
+    });
+  const bytes = (bits: 4 | 8, hasZeros: boolean) => {
+    const [s, z] = [m.name('scale'), m.name('zero')];
+    m.writer.floats(s, [50, 4], scales(200, 0.05));
+    const zeroDims = [50, bits / 2];
+    if (hasZeros) m.writer.codes(z, zeroDims, codes(random, 25 * bits, 'uint8'), UINT8);
+    const inputs = [m.codes([50, 8 * bits], UINT8), 'at', s, ...(hasZeros ? [z] : [])];
+    return m.node('com.microsoft.GatherBlockQuantized', inputs, { block_size: 16, bits });
+  };
+  m.writer.output(
+    ...gathered,
+    ofBlocks(INT4, [50, 40], true),
+    ofBlocks(UINT4, [50, 48], true),
+    ofBlocks(INT4, [50, 48], false),
+    ofBlocks(UINT4, [50, 48], false),
+    ...([4, 8] as const).flatMap((bits) => [bytes(bits, false), bytes(bits, true)]),
+  );
+  const ids = { shape: [2, 3], data: Uint8Array.of(0, 49, 3, 3, 20, 31) };
+  const report = await agree(m.writer, { ids }, { tolerance: 1e-7 });
+  assert.match(ops(report), /gather lookup/);
+  const model = await loadOnnx({ backends: [new ReferenceBackend()] }, m.writer.bytes());
+  // Codes of 4 bits lie two to a byte; what f32 would take is 4 bytes a number.
+  const floats = 4 * 50 * (12 + 13 + 12 + 12 + 12 + 32 + 32 + 32 + 40 + 48 * 3 + 64 * 4);
+  await model.run({ ids });
+  assert.ok(model.memory.constantBytes < 0.45 * floats, `${model.memory.constantBytes} of ${floats} bytes`);
+  model.free();
+});
+
 parity('MatMulNBits: read as they lie', async () => {
   for (const [bits, format] of [
     [4, 'int4'],
-    [8, 'dense'],
+    [8, 'int8Grouped'],
   ] as const) {
     const [K, N, block] = [100, 24, 32];
     const [groups, bytes] = [Math.ceil(K / block), (block * bits) / 8];

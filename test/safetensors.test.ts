@@ -249,8 +249,8 @@ layers('packed codes of 2, 4 and 8 bits mean scale (q - zero point)', () => {
     })
     .chain((layout) => {
       const { bits, rows, group, parts, odd } = layout;
-      const cols = group > 1 && bits < 8 ? group * parts : odd;
-      const groups = group === 0 ? 0 : Math.max(group > 1 && bits < 8 ? parts : 1, 1);
+      const cols = group > 1 ? group * parts : odd;
+      const groups = group === 0 ? 0 : Math.max(group > 1 ? parts : 1, 1);
       const code = fc.integer({ min: -(2 ** (bits - 1)), max: 2 ** (bits - 1) - 1 });
       const list = <T>(of: fc.Arbitrary<T>, length: number) => fc.array(of, { minLength: length, maxLength: length });
       // One scale for all has one zero point a row when they are packed: all alike.
@@ -288,7 +288,7 @@ layers('packed codes of 2, 4 and 8 bits mean scale (q - zero point)', () => {
         tensors['m.q_proj.weight_zero_point'] = { type: 'I32', shape: [words, perRow], data };
       }
       const weights = convert(tensors, { bits });
-      assert.is(weights.format, { 2: 'int2', 4: 'int4', 8: 'int8' }[bits]);
+      assert.is(weights.format, { 2: 'int2', 4: 'int4', 8: groups > 1 ? 'int8Grouped' : 'int8' }[bits]);
       const real = (formats[weights.format] as typeof formats.int8).unpack(weights as never);
       for (let r = 0; r < rows; r++) {
         for (let c = 0; c < cols; c++) {

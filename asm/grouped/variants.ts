@@ -1,4 +1,4 @@
-import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
+import type { Int2Weights, Int4Weights, Int8GroupedWeights } from '../../src/formats/grouped.js';
 import type { MatmulProblem } from '../../src/plan/problem.js';
 import type { PackedOperands } from '../../src/plan/variant.js';
 import type { WasmLayout } from '../../src/wasm/variant.js';
@@ -93,6 +93,53 @@ function reader({ codes, zeroPoint, cols, groupSize }: Int4Weights | Int2Weights
   };
 }
 
+/** Columns that share a scale, rows that have one of their own padded or not. */
+const columnsOf = ({ K, weights }: MatmulProblem): number => Math.min(weights.groupSize ?? K, K);
+
+/**
+ * As int8 has them (asm/int8/variants.ts), codes and zero points less 128; scales, sums of codes and zero points
+ * [panels][groups][8].
+ */
+const panelsOfBytes: WasmLayout<Int8GroupedWeights> = {
+  name: 'KN_n8k4_g8',
+  panel: 8,
+  pack({ cols, groupSize, codes, scale, zeroPoint }, p) {
+    const groups = Math.ceil(cols / groupSize);
+    const steps = Math.ceil(cols / 4);
+    const panels = new Int8Array(panelCount(p) * steps * 32);
+    const scales = new Float32Array(panelCount(p) * groups * 8);
+    const sums = new Int32Array(scales.length);
+    const zeros = new Int32Array(scales.length);
+    forEachPanelRow(p, (r, panel, n) => {
+      for (let k = 0; k < cols; k++) {
+        const code = codes[r * groups * groupSize + k] - 128;
+        panels[(panel * steps + (k >> 2)) * 32 + n * 4 + (k & 3)] = code;
+        sums[(panel * groups + Math.floor(k / groupSize)) * 8 + n] += code;
+      }
+      for (let g = 0; g < groups; g++) {
+        const at = (panel * groups + g) * 8 + n;
+        scales[at] = scale[r * groups + g];
+        zeros[at] = zeroPoint ? zeroPoint[r * groups + g] - 128 : 0;
+      }
+    });
+    return { panels, scales, sums, zeros };
+  },
+};
+
+const tapsOfBytes: WasmLayout<Int8GroupedWeights> = {
+  name: 'taps_n8_g8',
+  panel: 1,
+  pack({ groupSize, codes, scale, zeroPoint }, p) {
+    return packTaps(
+      p,
+      8,
+      (r, k) => codes[r * groupSize + k] - 128,
+      (r) => scale[r],
+      (r) => (zeroPoint ? zeroPoint[r] - 128 : 0),
+    );
+  },
+};
+
 const layout = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
   name: `KN_n8k4_u${bits}`,
   panel: 8,
@@ -120,17 +167,25 @@ const taps = (bits: 2 | 4): WasmLayout<Int4Weights | Int2Weights> => ({
   },
 });
 
-const depthwise = (format: 'int4' | 'int2', bits: 2 | 4) =>
+const depthwise = (format: 'int8Grouped' | 'int4' | 'int2', bits: 2 | 4 | 8) =>
   depthwiseRow({
     format,
     name: format,
     export: 'codes_depthwise',
-    layout: taps(bits),
+    layout: bits === 8 ? tapsOfBytes : taps(bits),
     supports: (p) => p.K <= (p.weights.groupSize ?? p.K) || 'for one group of scales a row',
     bits,
   });
 
 export const grouped = [
+  ...byteRows({
+    format: 'int8Grouped',
+    name: 'int8Grouped',
+    export: 'int8',
+    layout: panelsOfBytes,
+    largest: 128,
+    groupSteps: (p) => Math.ceil(columnsOf(p) / 4),
+  }),
   ...byteRows({
     format: 'int4',
     name: 'int4',
@@ -151,6 +206,7 @@ export const grouped = [
     groupSteps,
     decode: 1,
   }),
+  depthwise('int8Grouped', 8),
   depthwise('int4', 4),
   depthwise('int2', 2),
 ];

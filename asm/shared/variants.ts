@@ -217,6 +217,7 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
     const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
     const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     const flat = (p: MatmulProblem) => steps(p) * stepBytes + 64;
+    const sumBytes = (p: MatmulProblem) => 4 * scaleGroups(p);
     const rows = [
       row<MatmulProblem>({
         ...common,
@@ -225,7 +226,10 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         stages: [...quantize, { export: `${exported}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
         params: (p, device) => params(p, device, rowBlock(p), parts(p, device)),
         scratchBytes: (p) =>
-          MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) + rowBlock(p) * (FACTS + steps(p) * stepBytes) + steps(p) * 96 + 512,
+          MR * (tapsOf(p) * 4 + 4 + flat(p) + 64) +
+          rowBlock(p) * (FACTS + steps(p) * stepBytes + sumBytes(p)) +
+          steps(p) * 96 +
+          512,
         cost(p, device) {
           const work = (macs(p, MR) * (1 + 2 / groupSteps(p))) / speed.gemm + packed(p);
           const ends = gathering(p) + outputs(p) * FINISH_SUM;
@@ -241,7 +245,8 @@ export function byteRows(f: ByteFormat): WasmVariant[] {
         supports: (p) => (p.M <= 64 ? (f.supports?.(p) ?? true) : 'M is over 64'),
         stages: [...quantize, { export: `${exported}_gemv`, tiles: (p) => p.groups * Math.ceil(p.N / 8) }],
         params: (p, device) => params(p, device, 0),
-        scratchBytes: (p) => tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128) + 128 * 32 + 512,
+        scratchBytes: (p) =>
+          tapsOf(p) * 4 + p.M * (FACTS + 32 + flat(p) + steps(p) + 128 + sumBytes(p)) + 128 * 32 + 512,
         cost(p, device) {
           const products = (p.M * p.N * p.K * p.groups * (1 + 2 / groupSteps(p))) / speed.gemv;
           // Module B decodes in registers.

@@ -1,7 +1,7 @@
-// row_sums[m, group] = sum over k of the signed codes of A[m, k]: what a zero point of the weights multiplies
+// row_sums[m, group, span] = sum over the span's k of the signed codes of A[m, k]: what a zero point of weights multiplies
 //
-// Bindings: words, samples (through the snippets); row_sums [M, GROUPS] i32; params.M.
-// Constants: GROUPS, DEPTH; THREADS.
+// Bindings: words, samples (through the snippets); row_sums [M, GROUPS, SPANS] i32; params.M.
+// Constants: GROUPS, DEPTH; SPANS of SPAN elements, a multiple of 4, cover DEPTH; THREADS.
 struct Params {
   M: u32,
 }
@@ -21,12 +21,13 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let i = (id.x + id.y * grid.x) * THREADS + lane;
-  if (i >= params.M * GROUPS) {
+  if (i >= params.M * GROUPS * SPANS) {
     return;
   }
-  let row = row_at(i / GROUPS, i % GROUPS);
+  let row = row_at(i / SPANS / GROUPS, i / SPANS % GROUPS);
+  let first = i % SPANS * SPAN;
   var sum = 0;
-  for (var k = 0u; k < DEPTH; k += 4u) {
+  for (var k = first; k < min(first + SPAN, DEPTH); k += 4u) {
     let quad = row_quad(row, k);
     sum += byte_sum(quad.x) + byte_sum(quad.y) + byte_sum(quad.z) + byte_sum(quad.w);
   }

@@ -229,16 +229,21 @@ function sampleStages(p: MatmulProblem): Stage[] {
   ];
 }
 
-/** Sums of activation codes, for weights with zero points. */
-function rowSumStage(p: MatmulProblem): Stage {
-  const { rows, consts } = rowSource(p, wordsOf(p));
+/** Sums of activation codes, for weights with zero points: of whole rows, or by spans of elements. */
+export function rowSumStage(
+  p: MatmulProblem,
+  span?: number,
+  { rows, consts, depth } = rowSource(p, wordsOf(p)),
+  input = inputOf(p),
+): Stage {
+  const spans = span ? Math.ceil(depth / span) : 1;
   return {
     label: 'int8/row_sums.wgsl',
     source: rowSums,
-    snippets: [inputOf(p), ...paddingOf(p), rows],
-    consts: { ...sampleConsts(p), ...consts, THREADS: 64 },
+    snippets: [input, ...paddingOf(p), rows],
+    consts: { ...sampleConsts(p), ...consts, SPANS: spans, SPAN: span ?? Math.ceil(depth / 4) * 4, THREADS: 64 },
     params: [p.M],
-    workgroups: Math.ceil((p.M * p.groups) / 64),
+    workgroups: Math.ceil((p.M * p.groups * spans) / 64),
   };
 }
 
@@ -253,7 +258,7 @@ export const PLAIN = { isa: 'wgsl', product: productPlain, rate: 0.4, requires: 
 const MATRIX = { isa: 'matrix', product: matrix, rate: 8, requires: undefined } as const;
 
 /** WGSL from a sum to an output. */
-const finishOf = ({ output }: MatmulProblem): string => (output.dtype === 'float32' ? finish : finishIntegers);
+export const finishOf = ({ output }: MatmulProblem): string => (output.dtype === 'float32' ? finish : finishIntegers);
 
 /** What ends a sum of weights without zero points, or from which they were taken. */
 export const finishSymmetric = (p: MatmulProblem): readonly string[] => [rowSumSymmetric, finishOf(p)];

@@ -1,27 +1,32 @@
 import type { BinaryWeights } from '../../src/formats/binary.js';
 import { codeBytes, readCode, signWords } from '../../src/formats/bits.js';
 import type { FormatName } from '../../src/formats/format.js';
-import type { Int2Weights, Int4Weights } from '../../src/formats/grouped.js';
+import type { Int2Weights, Int4Weights, Int8GroupedWeights } from '../../src/formats/grouped.js';
 import type { TernaryWeights } from '../../src/formats/ternary.js';
 import { type MatmulProblem, tapsOf } from '../../src/plan/problem.js';
 import type { Layout, PackedOperands } from '../../src/plan/variant.js';
 import type { Stage } from '../../src/webgpu/variant.js';
+import rowSumAffine from '../int8/row_sum_affine.wgsl';
 import {
   type ByteArithmetic,
   byteRows,
+  finishOf,
   finishSymmetric,
   inputOf,
   packFacts,
   paddingOf,
+  rowSumStage,
   sampleConsts,
   sum,
   wordsOf,
 } from '../int8/variants.js';
 import { GEMV_WALKS, groupChannels, LEAST_WALKS, plainRows, rowSource, SHARED_WALKS } from '../shared/matmul.js';
+import weightsRows from '../shared/weights_rows.wgsl';
 import differences from './differences.wgsl';
 import finishGrouped from './finish_grouped.wgsl';
 import inputUnfolded from './input_unfolded.wgsl';
 import sumsGrouped from './sums_grouped.wgsl';
+import sumsGroupedAffine from './sums_grouped_affine.wgsl';
 import unfold from './unfold.wgsl';
 import weights1 from './weights_1.wgsl';
 import weights2 from './weights_2.wgsl';
@@ -109,6 +114,31 @@ const grouped = (bits: 2 | 4): Layout<Int4Weights | Int2Weights> => ({
   },
 });
 
+/** Codes less 128, as of int8; and of each group the bits of its scale, and its sum less columns x zero point << 8 | that. */
+const groupedBytes: Layout<Int8GroupedWeights> = {
+  name: 'NK_k16_g8',
+  pack({ rows, cols, groupSize, codes, scale, zeroPoint }, p): PackedOperands {
+    const count = Math.ceil(cols / groupSize);
+    const codeOf = (r: number, c: number) => codes[r * count * groupSize + c] - 128;
+    const zeroOf = (r: number, g: number) => (zeroPoint ? zeroPoint[r * count + g] - 128 : 0);
+    const weights = packCodes(p, 8, rows, (r, c) => codeOf(r, c) & 255);
+    const groups = new Int32Array(count === 1 ? 4 * rows : 2 * rows * count);
+    const scales = new Float32Array(groups.buffer);
+    for (let r = 0; r < rows; r++) {
+      for (let g = 0; g < count; g++) {
+        const zero = zeroOf(r, g);
+        const size = Math.min(groupSize, cols - g * groupSize);
+        const total = sum(size, (c) => codeOf(r, g * groupSize + c) - zero);
+        const at = count === 1 ? 4 * r : 2 * (r * count + g);
+        scales[at] = scale[r * count + g];
+        groups[at + 1] = count === 1 ? total : (total << 8) | (zero & 255);
+        if (count === 1) groups[at + 2] = zero;
+      }
+    }
+    return count === 1 ? { weights, facts: groups } : { weights, groups };
+  },
+};
+
 const ternaryRows: Layout<TernaryWeights> = {
   name: 'NK_k16_t2',
   pack({ rows, cols, codes, scale }, p) {
@@ -155,6 +185,47 @@ function wholeRows(format: FormatName, bits: 1 | 2, layout: ByteArithmetic['layo
 /** Words of a group of columns. */
 const spanOf = (p: MatmulProblem): number | undefined => (groupsOf(p) > 1 ? p.weights.groupSize! / 4 : undefined);
 
+/** Rows that are unfolded or not, with what that takes. */
+const unfolding = {
+  input: (p: MatmulProblem) => (unfolds(p) ? inputUnfolded : inputOf(p)),
+  rowSource: (p: MatmulProblem) => (unfolds(p) ? plainRows(p, depthOf(p)) : rowSource(p, wordsOf(p))),
+  span: spanOf,
+  before: (p: MatmulProblem) => (unfolds(p) ? [unfoldStage(p)] : []),
+  scratch: (p: MatmulProblem): Record<string, number> =>
+    unfolds(p) ? { unfolded: 4 * p.M * p.groups * depthOf(p) } : {},
+};
+
+/** Scaling a group's sum takes the time of 2.5 products of words. */
+function groupRate(p: MatmulProblem): number {
+  const span = spanOf(p);
+  return span ? span / (span + 2.5) : 1;
+}
+
+const int8Grouped: ByteArithmetic = {
+  format: 'int8Grouped',
+  layout: groupedBytes,
+  weights: (p) => [...(groupsOf(p) > 1 ? [p.weights.symmetric ? sumsGrouped : sumsGroupedAffine] : []), weightsRows],
+  finish(p) {
+    if (groupsOf(p) > 1) return [finishGrouped];
+    return p.weights.symmetric ? finishSymmetric(p) : [rowSumAffine, finishOf(p)];
+  },
+  consts: (p) => ({ ZERO: 0, ROW_GROUPS: groupsOf(p) }),
+  ...unfolding,
+  before: (p) => [
+    ...unfolding.before(p),
+    ...(p.weights.symmetric ? [] : [rowSumStage(p, spanOf(p), unfolding.rowSource(p), unfolding.input(p))]),
+  ],
+  scratch: (p): Record<string, number> => ({
+    ...unfolding.scratch(p),
+    ...(!p.weights.symmetric && { row_sums: 4 * p.M * p.groups * groupsOf(p) }),
+  }),
+  rowBytes(p): Record<string, number> {
+    const weights = 4 * rowWords(p, 8);
+    return groupsOf(p) > 1 ? { weights, groups: 8 * groupsOf(p) } : { weights, facts: 16 };
+  },
+  rate: groupRate,
+};
+
 function groupedRows(format: FormatName, bits: 2 | 4): ByteArithmetic {
   return {
     format,
@@ -162,20 +233,12 @@ function groupedRows(format: FormatName, bits: 2 | 4): ByteArithmetic {
     weights: (p) => [...(groupsOf(p) > 1 ? [sumsGrouped] : [zeroOfRow]), differences, bits === 4 ? weights4 : weights2],
     finish: (p) => (groupsOf(p) > 1 ? [finishGrouped] : finishSymmetric(p)),
     consts: (p) => ({ ZERO: p.weights.symmetric ? 2 ** (bits - 1) : 255, ROW_GROUPS: groupsOf(p) }),
-    input: (p) => (unfolds(p) ? inputUnfolded : inputOf(p)),
-    rowSource: (p) => (unfolds(p) ? plainRows(p, depthOf(p)) : rowSource(p, wordsOf(p))),
-    span: spanOf,
-    before: (p) => (unfolds(p) ? [unfoldStage(p)] : []),
-    scratch: (p): Record<string, number> => (unfolds(p) ? { unfolded: 4 * p.M * p.groups * depthOf(p) } : {}),
+    ...unfolding,
     rowBytes(p): Record<string, number> {
       const weights = 4 * rowWords(p, bits);
       return groupsOf(p) > 1 ? { weights, groups: 8 * groupsOf(p) } : { weights, facts: 16 };
     },
-    // Scaling a group's sum takes the time of 2.5 products of words.
-    rate(p) {
-      const span = spanOf(p);
-      return span ? span / (span + 2.5) : 1;
-    },
+    rate: groupRate,
   };
 }
 
@@ -200,6 +263,7 @@ function unfoldStage(p: MatmulProblem): Stage {
 }
 
 export const lowbit = [
+  ...byteRows(int8Grouped, GEMV_WALKS, LEAST_WALKS),
   ...byteRows(groupedRows('int4', 4), GEMV_WALKS, LEAST_WALKS),
   ...byteRows(groupedRows('int2', 2), SHARED_WALKS, LEAST_WALKS),
   ...byteRows(wholeRows('ternary', 2, ternaryRows), SHARED_WALKS, LEAST_WALKS),

@@ -6,7 +6,7 @@ import type { CsrCodebookWeights } from './csr-codebook.js';
 import type { CsrInt8Weights } from './csr-int8.js';
 import type { DenseWeights } from './dense.js';
 import type { F16Weights } from './f16.js';
-import type { Int2Weights, Int4Weights } from './grouped.js';
+import type { AnyGrouped } from './grouped.js';
 import type { Int8Weights } from './int8.js';
 import type { NmWeights } from './nm.js';
 import type { TernaryWeights } from './ternary.js';
@@ -20,8 +20,7 @@ export type Weights =
   | BcsrWeights
   | NmWeights
   | Int8Weights
-  | Int4Weights
-  | Int2Weights
+  | AnyGrouped
   | CodebookWeights
   | TernaryWeights
   | BinaryWeights

@@ -1,12 +1,13 @@
 // The formats that given weights can be turned into without changing what they multiply to.
 
-import { isF16 } from '../half.js';
+import { areF16 } from '../half.js';
 import type { WeightFacts } from '../plan/problem.js';
 import type { BlockShape } from './bcsr.js';
 import type { Weights } from './format.js';
-import { bcsr, csr, csrInt8, dense, f16, formatOf, int8, nm } from './index.js';
+import type { Int8GroupedWeights } from './grouped.js';
+import { bcsr, csr, csrInt8, dense, f16, formatOf, int8, int8Grouped, nm } from './index.js';
 import { indexType, type Pattern } from './pattern.js';
-import { ofRow } from './scales.js';
+import { ofRow, SMALLEST_SCALE } from './scales.js';
 
 /** One way to store weights. */
 export interface Form {
@@ -64,7 +65,7 @@ function floatForms(weights: Weights, own: WeightFacts): Form[] {
     if (facts.format !== own.format || facts.block?.join() !== own.block?.join()) forms.push({ facts, make });
   };
   add({ format: 'dense', nnz: rows * cols, bytes: 4 * rows * cols }, () => dense.pack(values(), { rows, cols }));
-  if (own.format !== 'f16' && values().every(isF16)) {
+  if (own.format !== 'f16' && areF16(values())) {
     add({ format: 'f16', nnz: rows * cols, bytes: 2 * rows * cols }, () => f16.pack(values(), { rows, cols }));
   }
   const pattern = patternOf(weights);
@@ -150,6 +151,8 @@ function integerForms(weights: Weights, facts: WeightFacts): Form[] {
   const oneScale = facts.groupSize === undefined || facts.groupSize >= cols;
   const bytes = rows * cols + 4 * rows;
   switch (weights.format) {
+    case 'int8Grouped':
+      return oneScale ? wholeRows(weights, facts, bytes) : [];
     case 'int4':
     case 'int2':
     case 'codebook':
@@ -163,6 +166,24 @@ function integerForms(weights: Weights, facts: WeightFacts): Form[] {
     default:
       return [];
   }
+}
+
+/** Codes less 128, and zero points, which int8 has for rows; scales of 0 and below it does not have. */
+function wholeRows(weights: Int8GroupedWeights, { symmetric }: WeightFacts, bytes: number): Form[] {
+  const { rows, cols, groupSize, codes, scale, zeroPoint } = int8Grouped.validate(weights);
+  if (!scale.every((value) => value >= SMALLEST_SCALE)) return [];
+  const make = (): Weights => ({
+    format: 'int8',
+    rows,
+    cols,
+    codes: Int8Array.from(
+      { length: rows * cols },
+      (_, i) => codes[Math.floor(i / cols) * groupSize + (i % cols)] - 128,
+    ),
+    scale,
+    ...(zeroPoint && { zeroPoint: Int8Array.from(zeroPoint, (zero) => zero - 128) }),
+  });
+  return [{ facts: { format: 'int8', nnz: rows * cols, bytes: bytes + (zeroPoint?.length ?? 0), symmetric }, make }];
 }
 
 /** int8 has no scales of 0 and below: signs move to the codes, and a scale of 0 to them as well. */

@@ -1,12 +1,12 @@
 import { describe, elementCount, ThinferError } from '../errors.js';
 import { quantizedActivations, roundHalfEven } from './activations.js';
-import { codeBytes, readCode, writeCode } from './bits.js';
+import { type CodeBits, codeBytes, readCode, writeCode } from './bits.js';
 import { allocate, requireArray, requireDense, requireFinite, requireWeights } from './checks.js';
 import type { Format } from './format.js';
 import { requireInt32Sums, SMALLEST_SCALE, saturate } from './scales.js';
 
 /**
- * 4-bit or 2-bit affine weights with one scale (and zero point) a group of consecutive columns:
+ * 8-bit, 4-bit or 2-bit affine weights with one scale (and zero point) a group of consecutive columns:
  * real = scale * (code - zeroPoint). The layout is that of ONNX's com.microsoft MatMulNBits (B, scales, zero_points),
  * so that such a model is read as it is. With groups = ceil(cols / groupSize):
  *
@@ -42,6 +42,14 @@ export interface Int2Weights extends GroupedWeights {
   format: 'int2';
 }
 
+/** Codes 0..255, zero point 128 where absent; see GroupedWeights. */
+export interface Int8GroupedWeights extends GroupedWeights {
+  format: 'int8Grouped';
+}
+
+/** Weights of any of the three. */
+export type AnyGrouped = Int8GroupedWeights | Int4Weights | Int2Weights;
+
 export interface GroupedOptions {
   /** A power of two in 16..256, or `cols` for one group a row. Default 32. */
   groupSize?: number;
@@ -49,7 +57,7 @@ export interface GroupedOptions {
   symmetric?: boolean;
 }
 
-const BITS = { int4: 4, int2: 2 } as const;
+const BITS = { int8Grouped: 8, int4: 4, int2: 2 } as const;
 
 /** Scales that `pack` tries for each group, from the one that clips nothing to smaller ones. */
 const TRIES = 11;
@@ -67,12 +75,12 @@ function requireGroupSize(groupSize: unknown, cols: number, place: string, code:
 }
 
 /** Lengths that follow from the shape. */
-function layoutOf({ cols, groupSize }: { cols: number; groupSize: number }, bits: 4 | 2) {
+function layoutOf({ cols, groupSize }: { cols: number; groupSize: number }, bits: CodeBits) {
   const groups = Math.ceil(cols / groupSize);
   return { groups, groupBytes: codeBytes(groupSize, bits), zeroBytes: codeBytes(groups, bits) };
 }
 
-function grouped<W extends Int4Weights | Int2Weights>(name: W['format']): Format<W, GroupedOptions> {
+function grouped<W extends AnyGrouped>(name: W['format']): Format<W, GroupedOptions> {
   const bits = BITS[name];
   const levels = 2 ** bits;
 
@@ -169,8 +177,11 @@ export const int4: Format<Int4Weights, GroupedOptions> = grouped<Int4Weights>('i
 /** Two bits a weight; packed like `int4`. */
 export const int2: Format<Int2Weights, GroupedOptions> = grouped<Int2Weights>('int2');
 
+/** Eight bits with a scale for every few columns; packed like `int4`. One scale a row is `int8`, which is faster. */
+export const int8Grouped: Format<Int8GroupedWeights, GroupedOptions> = grouped<Int8GroupedWeights>('int8Grouped');
+
 /** True when every zero point is the default, so that a kernel need not read them. Weights must be validated. */
-export function hasDefaultZeroPoints({ format, rows, cols, groupSize, zeroPoint }: Int4Weights | Int2Weights): boolean {
+export function hasDefaultZeroPoints({ format, rows, cols, groupSize, zeroPoint }: AnyGrouped): boolean {
   if (!zeroPoint) return true;
   const bits = BITS[format];
   const { groups, zeroBytes } = layoutOf({ cols, groupSize }, bits);
@@ -199,7 +210,7 @@ function fitGroup(part: Float32Array, levels: number, symmetric: boolean): { ste
   let best = { step: 1, zero };
   let least = Infinity;
   for (let attempt = 0; attempt < TRIES; attempt++) {
-    const size = Math.max(Math.fround(range / (span - 1 + (attempt * span) / 16)), SMALLEST_SCALE);
+    const size = Math.max(Math.fround(range / (span - 1 + (attempt * Math.min(span, 16)) / 16)), SMALLEST_SCALE);
     for (const step of symmetric ? [size, -size] : [size]) {
       let error = 0;
       for (let i = 0; i < part.length && error < least; i++) {
@@ -215,10 +226,7 @@ function fitGroup(part: Float32Array, levels: number, symmetric: boolean): { ste
 }
 
 /** Calls back for every weight: its index in [rows, cols], code - zero point, and the scale of its group. */
-function forEachWeight(
-  weights: Int4Weights | Int2Weights,
-  visit: (at: number, difference: number, scale: number) => void,
-): void {
+function forEachWeight(weights: AnyGrouped, visit: (at: number, difference: number, scale: number) => void): void {
   const { rows, cols, groupSize, codes, scale, zeroPoint } = weights;
   const bits = BITS[weights.format];
   const { groups, groupBytes, zeroBytes } = layoutOf(weights, bits);
@@ -235,7 +243,7 @@ function forEachWeight(
 }
 
 /** Only one group a row can be so long that its sum leaves int32: more than 561433 columns of 4 bits. */
-function requireSums(weights: Int4Weights | Int2Weights, place: string): void {
+function requireSums(weights: AnyGrouped, place: string): void {
   const { rows, cols, groupSize, codes } = weights;
   const largest = 2 ** BITS[weights.format] - 1;
   let sums: Float64Array | undefined;

@@ -9,7 +9,7 @@ import { csrInt8 } from './csr-int8.js';
 import { dense } from './dense.js';
 import { f16 } from './f16.js';
 import type { Format, FormatName, Weights } from './format.js';
-import { int2, int4 } from './grouped.js';
+import { int2, int4, int8Grouped } from './grouped.js';
 import { int8 } from './int8.js';
 import { nm } from './nm.js';
 import { ternary } from './ternary.js';
@@ -24,12 +24,28 @@ export type { CsrInt8Options, CsrInt8Weights } from './csr-int8.js';
 export type { DenseWeights } from './dense.js';
 export type { F16Format, F16Weights } from './f16.js';
 export type { DecodedActivations, DecodedWeights, Format, FormatName, MatrixShape, Weights } from './format.js';
-export type { GroupedOptions, Int2Weights, Int4Weights } from './grouped.js';
+export type { AnyGrouped, GroupedOptions, Int2Weights, Int4Weights, Int8GroupedWeights } from './grouped.js';
 export type { Int8Options, Int8Weights } from './int8.js';
 export type { NmOptions, NmWeights } from './nm.js';
 export type { TernaryWeights } from './ternary.js';
 export type { XnorWeights } from './xnor.js';
-export { bcsr, binary, codebook, csr, csrCodebook, csrInt8, dense, f16, int2, int4, int8, nm, ternary, xnor };
+export {
+  bcsr,
+  binary,
+  codebook,
+  csr,
+  csrCodebook,
+  csrInt8,
+  dense,
+  f16,
+  int2,
+  int4,
+  int8,
+  int8Grouped,
+  nm,
+  ternary,
+  xnor,
+};
 
 /** Every format, by name. A new one is a file, a member of `Weights`, and a line here. */
 export const formats = {
@@ -38,6 +54,7 @@ export const formats = {
   bcsr,
   nm,
   int8,
+  int8Grouped,
   int4,
   int2,
   codebook,

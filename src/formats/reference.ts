@@ -172,6 +172,7 @@ function gather(
 export function quantizesActivations({ format, centroids }: WeightFacts): boolean {
   switch (format) {
     case 'int8':
+    case 'int8Grouped':
     case 'int4':
     case 'int2':
     case 'ternary':

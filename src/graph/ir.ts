@@ -61,8 +61,8 @@ interface NodeBase {
 interface LayerBase extends NodeBase {
   /** Dense until `packGraph`, unless the model has them packed. */
   weights: Weights;
-  /** How the model stores what is dense here: `auto` packs it so again, as long as that changes no weight. */
-  stored?: 'csr' | 'f16';
+  /** The model has what is dense here as a sparse tensor: `auto` packs it as csr. */
+  sparse?: boolean;
   /** [rows]; int32 where the outputs are integers, see MatmulOptions in src/layers/problem.ts. */
   bias?: Bias;
   nonlinearity?: Nonlinearity;

@@ -8,12 +8,13 @@ import {
   int2,
   int4,
   int8,
+  int8Grouped,
   ternary,
   validate,
   type Weights,
   xnor,
 } from '../formats/index.js';
-import { isF16 } from '../half.js';
+import { areF16 } from '../half.js';
 import { requireDtypes } from '../layers/dtypes.js';
 import { denseValues, type Graph, isClamped, isDense, isLayer, type LayerNode, type Node } from './ir.js';
 import { layerOptions } from './steps.js';
@@ -27,14 +28,15 @@ export type WeightSpec =
   | { format: 'csr'; threshold?: number }
   | { format: 'int8'; perChannel?: boolean; symmetric?: boolean }
   /** `groupSize` consecutive columns share a scale: a power of two in 16..256, default 32. */
-  | { format: 'int4' | 'int2'; groupSize?: number; symmetric?: boolean }
+  | { format: 'int8Grouped' | 'int4' | 'int2'; groupSize?: number; symmetric?: boolean }
   | { format: 'codebook'; entries?: 16 | 256; centroids?: 'f32' | 'int8' }
   | { format: 'ternary' | 'binary' }
   /** Binarises the weights and the layer's input too. */
   | { format: 'xnor'; binaryPadding?: 'zero' | 'one' };
 
 /**
- * `auto`: nothing is changed by rounding; zeros are left out where that pays (see SPARSE_DENSITY).
+ * `auto`: nothing is changed by rounding; zeros are left out where that pays (see SPARSE_DENSITY), and weights that are
+ * halves, as files of 16-bit floats have them, stay such.
  * A record: a specification a layer name; `*` stands for every layer that is not named, `auto` where there is none.
  */
 export type WeightsSpec = 'auto' | Readonly<Record<string, WeightSpec>>;
@@ -49,17 +51,11 @@ export const SPARSE_MIN_COLS = 64;
 
 /** What `auto` stores weights of rows of `cols` as. */
 export function automatic(values: Float32Array, cols: number): WeightSpec {
-  if (cols < SPARSE_MIN_COLS) return { format: 'dense' };
-  const most = SPARSE_DENSITY * values.length;
+  const most = cols < SPARSE_MIN_COLS ? -1 : SPARSE_DENSITY * values.length;
   let nnz = 0;
   for (let i = 0; i < values.length && nnz <= most; i++) if (values[i] !== 0) nnz++;
-  return { format: nnz <= most ? 'csr' : 'dense' };
-}
-
-/** The format that the model has the weights in, where passes have not changed them so that they no longer fit. */
-function storedForm(layer: LayerNode): WeightSpec | undefined {
-  if (layer.stored === 'csr') return { format: 'csr' };
-  return layer.stored === 'f16' && denseValues(layer).every(isF16) ? { format: 'f16' } : undefined;
+  if (nnz <= most) return { format: 'csr' };
+  return { format: areF16(values) ? 'f16' : 'dense' };
 }
 
 /** Packs the weights [rows, cols]. */
@@ -77,10 +73,11 @@ export function packValues(
       return csr.pack(values, { rows, cols, threshold: spec.threshold });
     case 'int8':
       return int8.pack(values, { rows, cols, perChannel: spec.perChannel, symmetric: spec.symmetric });
+    case 'int8Grouped':
     case 'int4':
     case 'int2': {
       const { groupSize, symmetric } = spec;
-      return { int4, int2 }[spec.format].pack(values, { rows, cols, groupSize, symmetric });
+      return { int8Grouped, int4, int2 }[spec.format].pack(values, { rows, cols, groupSize, symmetric });
     }
     case 'codebook':
       return codebook.pack(values, { rows, cols, entries: spec.entries, centroids: spec.centroids });
@@ -94,7 +91,7 @@ export function packValues(
       throw new ThinferError({
         code: 'bad-argument',
         place: 'weights.format',
-        expected: 'dense, f16, csr, int8, int4, int2, codebook, ternary, binary or xnor',
+        expected: 'dense, f16, csr, int8, int8Grouped, int4, int2, codebook, ternary, binary or xnor',
         got: describe((spec as { format: unknown }).format),
       });
   }
@@ -107,7 +104,9 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   if (!isLayer(node)) return node;
   if (!isDense(node)) return checkPacked(node, spec);
   const named = spec === 'auto' ? undefined : Object.hasOwn(spec, node.name) ? spec[node.name] : spec['*'];
-  const chosen = () => named ?? storedForm(node) ?? automatic(denseValues(node), node.weights.cols);
+  // What the model has sparse stays so.
+  const stored: WeightSpec | undefined = node.sparse ? { format: 'csr' } : undefined;
+  const chosen = () => named ?? stored ?? automatic(denseValues(node), node.weights.cols);
   const wrong = node.bias?.findIndex((x) => !Number.isFinite(x)) ?? -1;
   if (wrong >= 0) {
     const place = `layer "${node.name}": bias[${wrong}]`;
@@ -121,7 +120,7 @@ function packNode(node: Node, spec: WeightsSpec, packed: Packed): Node {
   try {
     const alike = packed.get(node.weights) ?? new Map<string, Weights>();
     packed.set(node.weights, alike);
-    const how = JSON.stringify([named, node.stored]);
+    const how = JSON.stringify([named, node.sparse]);
     const weights = alike.get(how) ?? packValues(denseValues(node), node.weights, chosen());
     alike.set(how, weights);
     if (node.op !== 'conv2d' || named?.format !== 'xnor') return { ...node, weights };

@@ -102,6 +102,7 @@ export function weightFacts(weights: Weights): WeightFacts {
     case 'int8':
       facts.symmetric = weights.zeroPoint?.every((z) => z === 0) ?? true;
       break;
+    case 'int8Grouped':
     case 'int4':
     case 'int2':
       facts.symmetric = hasDefaultZeroPoints(weights);

@@ -32,8 +32,8 @@ export class GraphBuilder {
   /** Constants that are codes, and those of f32 that the model has as codes: they are made when something reads them. */
   readonly codes = new Map<ValueId, CodeTensor>();
   readonly quantized = new Map<ValueId, QuantizedTensor>();
-  /** Constants that the model stores in fewer bytes than f32. */
-  readonly stored = new Map<ValueId, 'csr' | 'f16'>();
+  /** Constants that the model has as sparse tensors. */
+  readonly sparse = new Set<ValueId>();
   /** Typed arrays that operators of our own domain make of others. */
   readonly parts = new Map<ValueId, PartArray>();
   /** Weights that were made, for the next layer that wants the same. */
@@ -68,8 +68,8 @@ export class GraphBuilder {
     return elementType(this.values.get(id)!);
   }
 
-  addConstant(name: string, constant: Constant): ValueId {
-    const id = this.addValue(name, constant.dims);
+  addConstant(name: string, constant: Constant, dtype?: ElementType): ValueId {
+    const id = this.addValue(name, constant.dims, dtype);
     this.constants.set(id, constant);
     return id;
   }
@@ -110,7 +110,7 @@ export class GraphBuilder {
       }
       default: {
         const id = this.addConstant(name, made);
-        if (made.stored) this.stored.set(id, made.stored);
+        if (made.sparse) this.sparse.add(id);
         return id;
       }
     }

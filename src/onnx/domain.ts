@@ -43,6 +43,7 @@ export const FORMAT_SPECS: Readonly<Record<FormatName, FormatSpec>> = {
   },
   nm: { parts: [part('values', FLOAT), part('positions', UINT8)] },
   int8: { parts: [part('codes', INT8), part('scale', FLOAT), optional('zeroPoint', INT8)] },
+  int8Grouped: GROUPED,
   int4: GROUPED,
   int2: GROUPED,
   codebook: {

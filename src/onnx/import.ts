@@ -356,7 +356,7 @@ class Importer {
       integerType: (input) => this.#built.integers.get(value(input))?.type,
       codes: (input) => this.#built.codes.get(value(input)),
       quantized: (input) => this.#built.quantized.get(value(input)),
-      stored: (input) => this.#built.stored.get(value(input)),
+      isSparse: (input) => this.#built.sparse.has(value(input)),
       weightsOf: (first, end, how, make) =>
         this.#built.weightsOf(JSON.stringify([how, ...proto.input.slice(first, end)]), make),
       codesBehind: (input) => this.#built.codesBehind(value(input)),
@@ -367,7 +367,7 @@ class Importer {
         const number = constant?.data.length === 1 ? constant.data[0] : undefined;
         return typeof number === 'number' ? number : undefined;
       },
-      addConstant: (constant) => this.#built.addConstant(outputName(proto), constant),
+      addConstant: (constant, dtype) => this.#built.addConstant(outputName(proto), constant, dtype),
       addScalar: (number, like = -1) =>
         this.#built.integral.has(like) && Number.isInteger(number)
           ? this.#built.addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })

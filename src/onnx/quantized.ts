@@ -1,5 +1,6 @@
 import { codeBytes, writeCode } from '../formats/bits.js';
-import type { Int2Weights, Int4Weights, Int8Weights } from '../formats/index.js';
+import type { AnyGrouped, Int8Weights } from '../formats/index.js';
+import { int2, int4, int8Grouped } from '../formats/index.js';
 import { SMALLEST_SCALE } from '../formats/scales.js';
 import { type Constant, gather } from '../graph/ir.js';
 import { product, stridesOf } from '../plan/strides.js';
@@ -84,14 +85,17 @@ function permute<T extends Float32Array | Uint8Array | Int8Array>(
   );
 }
 
-/** Columns that may share a scale of grouped formats. */
-const GROUPS: readonly number[] = [16, 32, 64, 128, 256];
+/** Formats with scales by groups of columns, by the bits of their codes. */
+export const GROUPED = { 8: int8Grouped, 4: int4, 2: int2 } as const;
+
+/** Columns that may share a scale of those. */
+export const GROUPS: readonly number[] = [16, 32, 64, 128, 256];
 
 /**
  * The codes as the packed weights of a layer, [dims[0], all others together], or undefined where no format has scales
- * that lie like these: they may differ from row to row, and, of 4 and 2 bits, from group to group of columns.
+ * that lie like these: they may differ from row to row, and from group to group of columns.
  */
-export function packMatrix(tensor: QuantizedTensor): Int8Weights | Int4Weights | Int2Weights | undefined {
+export function packMatrix(tensor: QuantizedTensor): Int8Weights | AnyGrouped | undefined {
   const { codes, blocks, scale } = tensor;
   const [rows] = codes.dims;
   const cols = product(codes.dims.slice(1));
@@ -99,7 +103,7 @@ export function packMatrix(tensor: QuantizedTensor): Int8Weights | Int4Weights |
   const wholeRows = codes.dims.every((dim, axis) => axis === 0 || blocks[axis] >= dim);
   const groupSize = wholeRows ? cols : blocks[1];
   if (!wholeRows && !(codes.dims.length === 2 && GROUPS.includes(groupSize))) return undefined;
-  if (codes.bits === 8) return wholeRows ? int8Weights(tensor, rows, cols) : undefined;
+  if (codes.bits === 8 && wholeRows) return int8Weights(tensor, rows, cols);
   return groupedWeights(tensor, rows, cols, groupSize);
 }
 
@@ -125,14 +129,9 @@ function int8Weights(tensor: QuantizedTensor, rows: number, cols: number): Int8W
   return weights;
 }
 
-function groupedWeights(
-  tensor: QuantizedTensor,
-  rows: number,
-  cols: number,
-  groupSize: number,
-): Int4Weights | Int2Weights {
+function groupedWeights(tensor: QuantizedTensor, rows: number, cols: number, groupSize: number): AnyGrouped {
   const { codes, blocks, scale, zeroPoint } = tensor;
-  const bits = codes.bits as 4 | 2;
+  const { bits } = codes;
   const middle = 2 ** (bits - 1);
   // Codes are unsigned.
   const more = codes.dtype === 'int8' ? middle : 0;
@@ -154,7 +153,7 @@ function groupedWeights(
     }
   }
   return {
-    format: bits === 4 ? 'int4' : 'int2',
+    format: GROUPED[bits].name,
     rows,
     cols,
     groupSize,

@@ -19,7 +19,7 @@ export interface CodeTensor {
 
 /** A constant of the model: f32 values, integers (shapes, axes, flags), or codes. */
 export type OnnxTensor =
-  | { kind: 'floats'; dims: number[]; data: Float32Array; stored?: 'csr' | 'f16' }
+  | { kind: 'floats'; dims: number[]; data: Float32Array; sparse?: true }
   | { kind: 'integers'; dims: number[]; data: number[]; type?: number }
   | CodeTensor;
 
@@ -132,7 +132,7 @@ export function readTensor(tensor: TensorProto, place: string, claim: Claim): On
   if (code) return { kind: 'codes', dims, ...code, data: toCodes(code, count, fromRaw ? raw : (list as number[])) };
   if (FLOATS.includes(type)) {
     const data = toFloats(type, (fromRaw ? rawElements(raw, type) : list) as ArrayLike<number>);
-    return { kind: 'floats', dims, data, ...(type === FLOAT16 && { stored: 'f16' }) };
+    return { kind: 'floats', dims, data };
   }
   const elements: ArrayLike<number | bigint> = fromRaw ? rawElements(raw, type) : list;
   const limit = Number.MAX_SAFE_INTEGER;
@@ -204,7 +204,7 @@ export function readSparse(sparse: SparseTensorProto, place: string, claim: Clai
   claim(count, place);
   const data = new Float32Array(count);
   for (const [entry, offset] of offsets.entries()) data[offset] = values.data[entry];
-  return { kind: 'floats', dims, data, stored: 'csr' };
+  return { kind: 'floats', dims, data, sparse: true };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { elementCount, ThinferError } from '../errors.js';
 import { type CodeBits, codeBytes, readCode, writeCode } from '../formats/bits.js';
 import type { Weights } from '../formats/format.js';
-import { dense, int2, int4, validate } from '../formats/index.js';
+import { dense, int2, int4, int8Grouped, validate } from '../formats/index.js';
 import { type Pattern, packPattern } from '../formats/pattern.js';
 import type { SafeTensor, SafeTensors } from './read.js';
 
@@ -146,8 +146,7 @@ function packQuantized(layer: LayerTensors, options: ToWeightsOptions): Weights 
   requireGroupOrder(layer, cols, groupSize);
   const perRow = Math.max(groups, 1);
   const zeros = readZeroPoints(layer, rows, perRow, bits);
-  if (bits === 8) {
-    if (groups > 1) unsupported(layer.place('weight_scale'), 'one scale a row for 8 bits', `${groups}`);
+  if (bits === 8 && groups <= 1) {
     const codes = new Int8Array(rows * cols);
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < cols; c++) codes[r * cols + c] = bytes[4 * r * words + c] - 128;
@@ -157,7 +156,7 @@ function packQuantized(layer: LayerTensors, options: ToWeightsOptions): Weights 
   }
   const scale = groups === 0 ? new Float32Array(rows).fill(values[0]) : values;
   const codes = groupCodes(bytes, { rows, cols, groupSize, rowBytes: 4 * words, bits });
-  const format = bits === 4 ? int4.name : int2.name;
+  const format = { 8: int8Grouped, 4: int4, 2: int2 }[bits].name;
   const weights = { format, rows, cols, groupSize, codes, scale } as Weights;
   if (!zeros) return weights;
   const stride = codeBytes(perRow, bits);
@@ -266,7 +265,7 @@ function nmOf(indices: Pattern['indices'], rows: number, cols: number, values: F
 
 /**
  * The weights of one layer in a format of ours, as the compressed-tensors library of vLLM lays them out
- * (https://github.com/vllm-project/compressed-tensors): `weight_packed` becomes int4, int2 or int8; `weight` of 8 bits int8;
+ * (https://github.com/vllm-project/compressed-tensors): `weight_packed` becomes int4, int2, int8 or int8Grouped; `weight` of 8 bits int8;
  * a bitmask csr, nm (two of every four) or csrInt8; `weight` of floats dense. Codes are not copied where they lie as
  * the format has them.
  * @param layer the layer's name, e.g. `model.layers.0.self_attn.q_proj`

@@ -13,6 +13,7 @@ import {
   int2,
   int4,
   int8,
+  int8Grouped,
   nm,
 } from '../../src/formats/index.js';
 import type { Int8Weights } from '../../src/formats/int8.js';
@@ -94,11 +95,14 @@ function extreme(random: Random, { rows, cols }: MatrixShape): Int8Weights {
   return { format: 'int8', rows, cols, codes, scale: new Float32Array(rows).fill(1), zeroPoint };
 }
 
+type Grouped = typeof int8Grouped | typeof int4 | typeof int2;
+
 /** Codes at the ends of their range: of a row all the same, or mixed; zero points, if any, at the other end. */
-function groupedEnds(format: typeof int4 | typeof int2, groupSize: number, symmetric: boolean): Maker {
-  const ends = format === int4 ? [0, 15] : [0, 3];
-  const fill = (codes: number[]) => codes.reduce((byte, code) => (byte << (format === int4 ? 4 : 2)) | code, 0);
-  const perByte = format === int4 ? 2 : 4;
+function groupedEnds(format: Grouped, groupSize: number, symmetric: boolean): Maker {
+  const bits = { int8Grouped: 8, int4: 4, int2: 2 }[format.name as 'int4'];
+  const ends = [0, 2 ** bits - 1];
+  const fill = (codes: number[]) => codes.reduce((byte, code) => (byte << bits) | code, 0);
+  const perByte = 8 / bits;
   return (random, shape) => {
     const weights = format.pack(new Float32Array(shape.rows * shape.cols), { ...shape, groupSize, symmetric });
     const bytes = weights.codes.length / shape.rows;
@@ -128,7 +132,7 @@ const COMMON: Record<string, (format: FormatName) => Maker> = {
   sparse: (format) => (random, s) => byName(format).pack(sparseMatrix(random, s.rows, s.cols, 0.25), s),
 };
 
-const groupings = (format: typeof int4 | typeof int2): Record<string, Maker> => ({
+const groupings = (format: Grouped): Record<string, Maker> => ({
   'zero points': (random, s) =>
     format.pack(denseMatrix(random, s.rows, s.cols), { ...s, groupSize: 16, symmetric: false }),
   'whole rows': (random, s) =>
@@ -170,6 +174,7 @@ const MAKERS: { [format in FormatName]?: Record<string, Maker> } = {
     '256, int8': (random, s) =>
       codebook.pack(denseMatrix(random, s.rows, s.cols), { ...s, entries: 256, centroids: 'int8' }),
   },
+  int8Grouped: groupings(int8Grouped),
   int4: groupings(int4),
   int2: groupings(int2),
   bcsr: Object.fromEntries(
@@ -314,7 +319,7 @@ export function dtypesOf(format: FormatName, maker: string): readonly DtypeSpec[
   if (format === 'xnor') return BITS;
   const centroids = maker.endsWith('int8') ? 'int8' : 'f32';
   if (!quantizesActivations({ format, centroids, nnz: 0, bytes: 0 })) return [];
-  const scaleOfGroups = (format === 'int4' || format === 'int2') && maker !== 'whole rows';
+  const scaleOfGroups = ['int8Grouped', 'int4', 'int2'].includes(format) && maker !== 'whole rows';
   return scaleOfGroups || format === 'csrInt8' ? CODES : [...CODES, ...INTEGERS];
 }
 

@@ -15,6 +15,7 @@ import {
   int2,
   int4,
   int8,
+  int8Grouped,
   type MatrixShape,
   nm,
   ternary,
@@ -54,6 +55,10 @@ export const PACKERS: Record<string, (values: Float32Array, shape: MatrixShape) 
   int8: (values, shape) => int8.pack(values, shape),
   'int8 asymmetric': (values, shape) => int8.pack(values, { ...shape, symmetric: false }),
   'int8 per tensor': (values, shape) => int8.pack(values, { ...shape, perChannel: false, symmetric: false }),
+  int8Grouped: (values, shape) => int8Grouped.pack(values, shape),
+  'int8Grouped asymmetric': (values, shape) => int8Grouped.pack(values, { ...shape, groupSize: 16, symmetric: false }),
+  'int8Grouped whole rows': (values, shape) =>
+    int8Grouped.pack(values, { ...shape, groupSize: shape.cols, symmetric: false }),
   int4: (values, shape) => int4.pack(values, shape),
   'int4 asymmetric': (values, shape) => int4.pack(values, { ...shape, groupSize: 16, symmetric: false }),
   'int4 whole rows': (values, shape) => int4.pack(values, { ...shape, groupSize: shape.cols, symmetric: false }),

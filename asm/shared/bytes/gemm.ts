@@ -3,7 +3,7 @@ import { MatmulJob, OutputKind } from '../job';
 import { finishIntegers, outputBytes } from '../outputs';
 import { gatherRows, packRows4, packRows6, tapCount } from '../rows';
 import { expandInits, tileDotGroups, tileMaddubsGroups, tilePairsGroups } from './groups';
-import { centredOf, FACTS, finishRow, flatRow, RowFacts, scaleRow } from './rows';
+import { centredOf, FACTS, finishRow, flatRow, RowFacts, scaleRow, sumGroups } from './rows';
 import { MR, NR, tileDot, tileMaddubs, tilePairs, widenPanel } from './tiles';
 
 // f32 outputs (integers: asm/shared/outputs.ts, for formats without groups):
@@ -23,15 +23,15 @@ import { MR, NR, tileDot, tileMaddubs, tilePairs, widenPanel } from './tiles';
 export type ByteSource = (job: MatmulJob, panel: u32, first: u32, count: u32, to: usize) => usize;
 
 // w1: scales f32 [panels][groups][8]. w2: sums of w, i32 [panels][8] where a row is one group; else i8
-// [panels][groups][chunks][8][2], the sums over chunks of steps, each as two halves. w3: zero points of whole-K formats
-// i32 [panels][8], or what the source makes of it.
+// [panels][groups][chunks][8][2], the sums over chunks of steps, each as two halves. w3: what the source makes of it.
+// Formats whose zero points no source removes (`zeros`) have them and the sums as i32 [panels][groups][8].
 
 /**
  * Tiles are blocks of `rowBlock` rows, group of channels after group of channels.
  * @param pairs multiply 16-bit pairs (module C always does; never module A)
  * @param zeros w3 holds zero points that the source did not remove
  * Scratch: pointers [taps][MR], pointers [MR] to flat rows, the rows, facts [rowBlock], sums and partial results [MR][8]
- * each, A panels, B panel as bytes, B panel as pairs or inits of its groups.
+ * each, A panels, B panel as bytes, B panel as pairs or inits of its groups, sums of the rows over groups [rowBlock][groups].
  */
 export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
   zeros: bool): void {
@@ -57,6 +57,7 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const bytePanel = (aPanels + <usize>(rowBlock / MR) * aPanelBytes + 63) & ~63;
   const pairPanel = bytePanel + <usize>steps * 32;
   const grouped = scaleGroups > 1;
+  const rowSums = pairPanel + <usize>steps * 64, rowSumBytes = <usize>scaleGroups * 4;
   for (let i: u32 = 0; i < MR; i++) store<usize>(flatPointers + i * sizeof<usize>(), flats + i * flatBytes);
   let packed: u32 = -1;
   for (let tile = begin; tile < end; tile++) {
@@ -69,6 +70,10 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
       for (let i: u32 = 0; i < MR; i++) {
         flatRow(job, min(m0 + r + i, M - 1), pointers + i * sizeof<usize>(), MR * sizeof<usize>(), pairs, sumRows,
           flats + i * flatBytes, changetype<RowFacts>(facts + (r + i) * FACTS));
+        if (grouped && sumRows) {
+          sumGroups(job, flats + i * flatBytes, pairs, changetype<RowFacts>(facts + (r + i) * FACTS),
+            rowSums + (r + i) * rowSumBytes);
+        }
       }
       const to = aPanels + <usize>(r / MR) * aPanelBytes;
       if (MR == 6) packRows6(flatPointers, 1, steps, to);
@@ -78,13 +83,18 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
     for (let p = panels * part / parts, past = panels * (part + 1) / parts; p < past; p++) {
       const n = p * NR;
       const panel = group * panels + p;
-      const zeroW = zeros && job.weightZeros ? job.w3 + <usize>panel * 32 : 0;
+      const zeroW = zeros && job.weightZeros ? job.w3 + <usize>panel * scaleGroups * 32 : 0;
       let b = source(job, panel, 0, steps, bytePanel);
       if (pairs) {
-        widenPanel(b, steps, zeroW, pairPanel);
+        // Zero points differ from group to group.
+        const pieceSteps = zeroW ? job.groupSteps : steps;
+        for (let first: u32 = 0, at = zeroW; first < steps; first += pieceSteps, at += 32) {
+          const count = min(pieceSteps, steps - first);
+          widenPanel(b + <usize>first * 32, count, zeroW ? at : 0, pairPanel + <usize>first * 64);
+        }
         b = pairPanel;
       }
-      if (grouped) expandInits(job, panel, pairPanel);
+      if (grouped && !pairs) expandInits(job, panel, zeros, pairPanel);
       const bias = job.bias + <usize>panel * 32;
       const scales = job.w1 + <usize>panel * scaleGroups * 32;
       const sumsOfW = job.w2 + <usize>panel * 32;
@@ -94,8 +104,9 @@ export function gemmI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
         const a = aPanels + <usize>(r / MR) * aPanelBytes;
         const rowFacts = facts + r * FACTS;
         if (grouped) {
-          if (MODULE == 0) tileDotGroups(job, a, b, pairPanel, scales, rowFacts, partial);
-          else if (MODULE == 1) tileMaddubsGroups(job, a, b, pairPanel, scales, rowFacts, sums, partial);
+          if (MODULE == 0) {
+            tileDotGroups(job, a, b, pairPanel, scales, rowFacts, zeroW, rowSums + r * rowSumBytes, partial);
+          } else if (MODULE == 1 && !pairs) tileMaddubsGroups(job, a, b, pairPanel, scales, rowFacts, sums, partial);
           else tilePairsGroups(job, a, b, scales, partial);
         } else {
           if (MODULE == 0) tileDot(a, b, steps, sums);

@@ -4,7 +4,7 @@ import { finishIntegers, outputBytes } from '../outputs';
 import { gatherRows, tapCount } from '../rows';
 import { ByteSource } from './gemm';
 import { chunksOf } from './groups';
-import { centredOf, FACTS, finishRow, flatRow, RowFacts, scaleGroup, scaleRow } from './rows';
+import { addRow, centredOf, FACTS, finishRow, flatRow, RowFacts, scaleGroup, scaleRow, sumGroups } from './rows';
 import { dot, maddubs, NR } from './tiles';
 
 // Few rows: panels of bytes, or panels that are decoded in registers.
@@ -90,7 +90,8 @@ const GEMV_STEPS: u32 = 128;
 
 /**
  * Few rows: tiles are panels of 8 channels. Each row's codes are packed once a call, all rows walk a decoded piece.
- * Scratch: pointers [taps], facts [M], sums [8], partial results [M][8], rows [M], panel as bytes.
+ * Scratch: pointers [taps], facts [M], sums [8], partial results [M][8], rows [M], panel as bytes, sums of the rows over
+ * groups [M][groups].
  */
 export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, source: ByteSource, pairs: bool,
   zeros: bool): void {
@@ -110,6 +111,7 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
   const rows = partials + M * 32;
   const rowStride = <usize>steps * stepBytes + 64;
   const bytePanel = (rows + M * rowStride + 63) & ~63;
+  const rowSums = bytePanel + GEMV_STEPS * 32, rowSumBytes = <usize>scaleGroups * 4;
   let packed: u32 = -1;
   for (let panel = begin; panel < end; panel++) {
     const group = panel / panels;
@@ -118,13 +120,16 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
         gatherRows(job, codesAt(job), 1, job.channels, group * groupChannels, m, 1, 0, pointers);
         flatRow(job, m, pointers, sizeof<usize>(), pairs, hasZeros, rows + m * rowStride,
           changetype<RowFacts>(facts + m * FACTS));
+        if (hasZeros && scaleGroups > 1) {
+          sumGroups(job, rows + m * rowStride, pairs, changetype<RowFacts>(facts + m * FACTS), rowSums + m * rowSumBytes);
+        }
       }
       packed = group;
     }
     const n = (panel % panels) * NR;
-    const zeroW = hasZeros ? job.w3 + <usize>panel * 32 : 0;
+    const zeroW = hasZeros ? job.w3 + <usize>panel * scaleGroups * 32 : 0;
     const scales = job.w1 + <usize>panel * scaleGroups * 32;
-    const sumsOfW = job.w2 + <usize>panel * (scaleGroups > 1 ? scaleGroups * chunks * 16 : 32);
+    const sumsOfW = job.w2 + <usize>panel * (scaleGroups > 1 && !zeros ? scaleGroups * chunks * 16 : scaleGroups * 32);
     for (let g: u32 = 0; g < scaleGroups; g++) {
       const groupStart = g * groupSteps, groupEnd = min(groupStart + groupSteps, steps);
       for (let step = groupStart; step < groupEnd; step += GEMV_STEPS) {
@@ -146,6 +151,11 @@ export function gemvI8(job: MatmulJob, begin: u32, end: u32, scratch: usize, sou
           const rowFacts = changetype<RowFacts>(facts + m * FACTS);
           if (scaleGroups == 1) {
             scaleRow(total, rowFacts, scales, sumsOfW, zeroW, partial);
+          } else if (zeros) {
+            const at = <usize>g * 32;
+            if (hasZeros) rowFacts.centred = load<i32>(rowSums + m * rowSumBytes + g * 4);
+            scaleRow(total, rowFacts, scales + at, sumsOfW + at, zeroW ? zeroW + at : 0, sums);
+            addRow(sums, g == 0, partial);
           } else {
             scaleGroup(total, rowFacts, scales + <usize>g * 32, sumsOfW + <usize>g * chunks * 16, chunks, partial,
               g == 0);

@@ -12,11 +12,19 @@ function initDot(facts: usize, row: usize, negated: v128): v128 {
   return i32x4.mul(v128.load32_splat(facts + row * FACTS + offsetof<RowFacts>('zeroPoint')), negated);
 }
 
-export function tileDotGroups(job: MatmulJob, a: usize, b: usize, inits: usize, scales: usize, facts: usize, partial: usize)
-: void {
+/** Minus a row's sum over a group times four zero points. */
+// @ts-ignore: decorator
+@inline
+function lessZero(c: v128, sum: usize, zeros: v128): v128 {
+  return i32x4.sub(c, i32x4.mul(v128.load32_splat(sum), zeros));
+}
+
+/** @param zeros of bytes: zero points i32 [groups][8], where `rowSums` are the rows' of asm/shared/bytes/rows.ts; else 0 */
+export function tileDotGroups(job: MatmulJob, a: usize, b: usize, inits: usize, scales: usize, facts: usize, zeros: usize,
+  rowSums: usize, partial: usize): void {
   if (MODULE != 0) return;
   clear(partial, 192);
-  const groupSteps = job.groupSteps;
+  const groupSteps = job.groupSteps, rowBytes = <usize>job.scaleGroups * 4;
   let left = job.steps;
   do {
     const count = min(left, groupSteps);
@@ -25,6 +33,29 @@ export function tileDotGroups(job: MatmulJob, a: usize, b: usize, inits: usize, 
     let c11 = initDot(facts, 1, s1), c20 = initDot(facts, 2, s0), c21 = initDot(facts, 2, s1);
     let c30 = initDot(facts, 3, s0), c31 = initDot(facts, 3, s1), c40 = initDot(facts, 4, s0);
     let c41 = initDot(facts, 4, s1), c50 = initDot(facts, 5, s0), c51 = initDot(facts, 5, s1);
+    if (zeros) {
+      const z0 = v128.load(zeros, 0), z1 = v128.load(zeros, 16);
+      let at = rowSums;
+      c00 = lessZero(c00, at, z0);
+      c01 = lessZero(c01, at, z1);
+      at += rowBytes;
+      c10 = lessZero(c10, at, z0);
+      c11 = lessZero(c11, at, z1);
+      at += rowBytes;
+      c20 = lessZero(c20, at, z0);
+      c21 = lessZero(c21, at, z1);
+      at += rowBytes;
+      c30 = lessZero(c30, at, z0);
+      c31 = lessZero(c31, at, z1);
+      at += rowBytes;
+      c40 = lessZero(c40, at, z0);
+      c41 = lessZero(c41, at, z1);
+      at += rowBytes;
+      c50 = lessZero(c50, at, z0);
+      c51 = lessZero(c51, at, z1);
+      zeros += 32;
+      rowSums += 4;
+    }
     const end = a + <usize>count * 24;
     do {
       const b0 = v128.load(b, 0), b1 = v128.load(b, 16);
@@ -167,7 +198,7 @@ export function tileMaddubsGroups(job: MatmulJob, a: usize, b: usize, inits: usi
 
 /** zeroA is removed from `a` already. */
 export function tilePairsGroups(job: MatmulJob, a: usize, b: usize, scales: usize, partial: usize): void {
-  if (MODULE != 2) return;
+  if (MODULE == 0) return;
   clear(partial, 128);
   const groupSteps = job.groupSteps;
   let left = job.steps;
@@ -215,10 +246,16 @@ export function chunksOf(job: MatmulJob): u32 {
 
 /**
  * What the tiles of groups begin a panel's sums with, from w2: minus its half sums as i16 [chunks][8][2] for maddubs, or
- * minus its sums as i32 [groups][8] for the dot.
+ * minus its sums as i32 [groups][8] for the dot. `wide`: they are i32 [groups][8] in w2 too.
  */
-export function expandInits(job: MatmulJob, panel: u32, to: usize): void {
+export function expandInits(job: MatmulJob, panel: u32, wide: bool, to: usize): void {
   if (MODULE == 2) return;
+  if (wide) {
+    const bytes = <usize>job.scaleGroups * 32;
+    let sums = job.w2 + panel * bytes;
+    for (const end = sums + bytes; sums < end; sums += 16, to += 16) v128.store(to, i32x4.neg(v128.load(sums)));
+    return;
+  }
   const chunks = chunksOf(job);
   let left = job.steps;
   let from = job.w2 + <usize>panel * job.scaleGroups * chunks * 16;

@@ -87,6 +87,18 @@ export function flatRow(job: MatmulJob, m: u32, pointers: usize, stride: usize, 
   facts.centred = sum - <i32>job.K * facts.zeroPoint;
 }
 
+/** Sums of (a - zeroA) of a packed row over each of its groups, i32 [groups] at `to`, where groups have zero points. */
+export function sumGroups(job: MatmulJob, row: usize, pairs: bool, facts: RowFacts, to: usize): void {
+  const codes = job.groupSteps * 4;
+  const bytes: usize = pairs ? 2 : 1;
+  for (let k: u32 = 0; k < job.K; k += codes) {
+    const here = min(codes, job.K - k);
+    const sum = sumRow(row + k * bytes, row + (k + here) * bytes, pairs, job.dotFlip != 0);
+    store<i32>(to, sum - <i32>here * facts.zeroPoint);
+    to += 4;
+  }
+}
+
 // ---- what becomes of their sums ----
 
 /**
@@ -113,6 +125,15 @@ export function scaleRow(sums: usize, facts: RowFacts, scaleW: usize, sumW: usiz
 @inline
 export function scaleInto(to: usize, sums: v128, scale: v128): void {
   v128.store(to, madd(f32x4.convert_i32x4_s(sums), scale, v128.load(to)));
+}
+
+/** to (+)= four and four numbers. */
+// @ts-ignore: decorator
+@inline
+export function addRow(from: usize, first: bool, to: usize): void {
+  if (first) clear(to, 32);
+  v128.store(to, f32x4.add(v128.load(to, 0), v128.load(from, 0)), 0);
+  v128.store(to, f32x4.add(v128.load(to, 16), v128.load(from, 16)), 16);
 }
 
 // @ts-ignore: decorator

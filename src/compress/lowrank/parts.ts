@@ -205,7 +205,7 @@ export function withParts(graph: Graph, factored: ReadonlyMap<LayerNode, readonl
     let { inputs } = node;
     for (const [i, { weights, window, groups = 1 }] of parts.entries()) {
       const last = i === parts.length - 1;
-      const { bias, nonlinearity, stored: _, ...rest } = node;
+      const { bias, nonlinearity, sparse: _, ...rest } = node;
       const output = last ? node.output : rewriter.value(`${rewriter.name(node.output)}.${i + 1}`);
       const ends = last ? { bias, nonlinearity } : { clamp: NO_CLAMP };
       const part = { ...rest, ...ends, name: partName(node, i), inputs, output, weights };

@@ -44,8 +44,8 @@ export interface NodeContext {
   codes(input: number): CodeTensor | undefined;
   /** A constant input of f32 that the model has as codes. */
   quantized(input: number): QuantizedTensor | undefined;
-  /** How the model stores a constant input, where that is in fewer bytes than f32. */
-  stored(input: number): 'csr' | 'f16' | undefined;
+  /** Whether the model has a constant input as a sparse tensor. */
+  isSparse(input: number): boolean;
   /**
    * Weights made of the inputs from `first` up to, but without, `end`, once for all layers that make the same.
    * @param how what they are made by
@@ -58,8 +58,8 @@ export interface NodeContext {
   emit(node: NewNode): ValueId;
   /** The one number that a value is, where it is a constant of one. */
   number(value: ValueId): number | undefined;
-  /** A constant of the model's own making. */
-  addConstant(constant: Constant): ValueId;
+  /** A constant of the model's own making, of codes if `dtype` says so. */
+  addConstant(constant: Constant, dtype?: ElementType): ValueId;
   /** The same of one number; of the kind of another value, which may be integers. */
   addScalar(value: number, like?: ValueId): ValueId;
   /** Says what a value holds from now on. */

@@ -101,7 +101,7 @@ export function packKernel(c: NodeContext, quantized: QuantizedTensor): Weights 
 
 /** What layers that work on codes have besides. */
 export interface Extras
-  extends Partial<Pick<Conv2dNode, 'inputCodes' | 'result' | 'stored' | 'clamp' | 'binaryPadding'>> {
+  extends Partial<Pick<Conv2dNode, 'inputCodes' | 'result' | 'sparse' | 'clamp' | 'binaryPadding'>> {
   bias?: Bias;
 }
 
@@ -133,8 +133,8 @@ function readConv(c: NodeContext): ValueId {
   const quantized = c.quantized(1);
   const dims = c.shape(c.value(1)) as number[];
   const weights = c.weightsOf(1, 2, 'Conv', () => (quantized && packKernel(c, quantized)) ?? denseKernel(c));
-  const stored = weights.format === 'dense' ? c.stored(1) : undefined;
-  return convolve(c, dims, weights, { bias: readBias(c, weights.rows), ...(stored && { stored }) });
+  const sparse = weights.format === 'dense' && c.isSparse(1);
+  return convolve(c, dims, weights, { bias: readBias(c, weights.rows), ...(sparse && { sparse }) });
 }
 
 function denseKernel(c: NodeContext): Weights {
@@ -153,8 +153,8 @@ function linear(c: NodeContext, input: ValueId, transposed: boolean, alpha: numb
     `right ${transposed} ${alpha}`,
     () => (quantized && packRight(c, quantized, transposed)) ?? denseRight(c, transposed, alpha),
   );
-  const stored = weights.format === 'dense' ? c.stored(1) : undefined;
-  return c.emit({ op: 'linear', inputs: [input], weights, clamp: NO_CLAMP, ...(stored && { stored }) });
+  const sparse = weights.format === 'dense' && c.isSparse(1);
+  return c.emit({ op: 'linear', inputs: [input], weights, clamp: NO_CLAMP, ...(sparse && { sparse }) });
 }
 
 function denseRight(c: NodeContext, transposed: boolean, alpha: number): Weights {

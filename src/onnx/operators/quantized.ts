@@ -1,10 +1,9 @@
-import type { Int2Weights, Int4Weights, Weights } from '../../formats/index.js';
-import { int2, int4 } from '../../formats/index.js';
+import type { AnyGrouped, Weights } from '../../formats/index.js';
 import { type Constant, NO_CLAMP, transposeConstant, type ValueId } from '../../graph/ir.js';
 import { sameCodes, tableOf } from '../../graph/lookup.js';
 import { UNARY_FUNCTIONS } from '../../plan/functions.js';
 import type { CodeBinaryOperator, MatmulOutput, Quantization } from '../../plan/problem.js';
-import { dequantize, type QuantizedTensor } from '../quantized.js';
+import { dequantize, GROUPED, GROUPS, type QuantizedTensor } from '../quantized.js';
 import { type CodeTensor, Unsupported } from '../tensor.js';
 import { axisOf, type NodeContext, type Operator, range, reshape } from './context.js';
 import { binary, toFloats } from './elementwise.js';
@@ -270,10 +269,7 @@ function readConcat(c: NodeContext): ValueId {
   return c.emit({ op: 'concat', inputs, axis: axisOf(c, 1, c.shape(inputs[0]).length) });
 }
 
-/** Of a row's groups of columns, a power of two. */
-const GROUPS: readonly number[] = [16, 32, 64, 128, 256];
-
-/** Weights of few bits, [N, groups, bytes], which are as int4 and int2 have them. */
+/** Weights of few bits, [N, groups, bytes], which are as our formats of groups have them. */
 function readNBits(c: NodeContext): ValueId {
   const size = (name: string, most: number) => c.attributes.int(name, 0, 1, most);
   const [K, N, block] = [size('K', 2 ** 30), size('N', 2 ** 30), size('block_size', 2 ** 30)];
@@ -295,13 +291,11 @@ function readNBits(c: NodeContext): ValueId {
   }
   const bytes = (tensor: CodeTensor) => new Uint8Array(tensor.data);
   let weights: Weights;
-  if (bits !== 8 && GROUPS.includes(block) && (packedZeros || !c.has(3))) {
+  if (GROUPS.includes(block) && (packedZeros || !c.has(3))) {
     const grouped = { rows: N, cols: K, groupSize: block, codes: bytes(codes), scale: Float32Array.from(scale) };
     const zeroPoint = packedZeros && { zeroPoint: bytes(packedZeros) };
-    weights =
-      bits === 4
-        ? int4.validate({ format: 'int4', ...grouped, ...zeroPoint } satisfies Int4Weights)
-        : int2.validate({ format: 'int2', ...grouped, ...zeroPoint } satisfies Int2Weights);
+    const { name, validate } = GROUPED[bits];
+    weights = validate({ format: name, ...grouped, ...zeroPoint } as never) as AnyGrouped;
   } else {
     const floatZeros = c.has(3) && !packedZeros ? c.constant(3, 'zero_points').data : undefined;
     if (floatZeros && floatZeros.length !== N * groups) {
@@ -315,7 +309,7 @@ function readNBits(c: NodeContext): ValueId {
   return c.emit({ op: 'linear', inputs: [c.value(0)], weights, bias: floatBias(c, 5, weights), clamp: NO_CLAMP });
 }
 
-/** What no format of ours holds: bytes with a scale a group, odd groups, zero points that are no integers. */
+/** What no format of ours holds: odd groups, zero points that are no integers. */
 function unpackNBits(
   { K, N, block, bits }: { K: number; N: number; block: number; bits: number },
   codes: Uint8Array,
