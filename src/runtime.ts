@@ -178,7 +178,7 @@ export class Runtime {
   ): Layer<OutputDType<O>> {
     const { bias, backend, variant: force = '', memory } = options;
     const dtypes = requireDtypes(weights, options, kind.place);
-    const forms = formsFor(weights, memory, kind.place);
+    const forms = formsFor(weights, dtypes.output, memory, kind.place);
     const backends = this.#backendsFor(backend, kind.place);
     return new Layer({ kind, backends, weights, forms, bias, dtypes, force, tuner: this.tuner });
   }

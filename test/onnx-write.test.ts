@@ -210,7 +210,12 @@ for (const [name, { format, options, types: expected }] of Object.entries(FORMS)
       `${name}${huffman ? ', Huffman-coded' : ''}: the same weights to the last bit, and the same answers`,
       async () => {
         const given = packed(({ weights: { rows, cols } }, values) =>
-          formats[format].pack(values, { rows, cols, ...options } as never),
+          // Halves that are mostly zeros would come back as csr.
+          formats[format].pack(format === 'f16' ? values.map((value) => value || 2 ** -8) : values, {
+            rows,
+            cols,
+            ...options,
+          } as never),
         );
         const { after, types } = roundTrip(given, name, { huffman });
         if (!huffman)

@@ -14,6 +14,8 @@ export interface Form {
   readonly facts: WeightFacts;
   /** Packs them so. What comes with the weights is the weights themselves. */
   make(): Weights;
+  /** Signs of scales have moved to codes: integer sums of these rows, and biases in their units, are others. */
+  movesSigns?: boolean;
 }
 
 /** Sparse forms are offered up to this share of non-zeros: above, hardly a kernel of ours beats dense (docs/scheduler.md). */
@@ -160,7 +162,13 @@ function integerForms(weights: Weights, facts: WeightFacts): Form[] {
     case 'binary':
     case 'csrInt8':
       if (!oneScale) return [];
-      return [{ facts: { format: 'int8', nnz: rows * cols, bytes, symmetric: true }, make: () => asInt8(weights) }];
+      return [
+        {
+          facts: { format: 'int8', nnz: rows * cols, bytes, symmetric: true },
+          make: () => asInt8(weights),
+          movesSigns: weights.scale!.some((value) => value <= 0),
+        },
+      ];
     case 'int8':
       return facts.symmetric ? sparseInt8(weights) : [];
     default:

@@ -222,7 +222,7 @@ export class Planner {
     let ms = 0;
     const steps = stepsOf(node, shapes, dtypeOf).map(({ problem, inputs }): Step => {
       const asked = isMatmul(problem) && arithmetic === 'f16' ? { ...problem, arithmetic } : problem;
-      const forms = isLayer(node) ? formsFor(node.weights, memory) : [];
+      const forms = isLayer(node) && isMatmul(asked) ? formsFor(node.weights, asked.output.dtype, memory) : [];
       const measured = isMatmul(asked) ? tuner?.measured(asked) : undefined;
       const place = `node "${node.name}"`;
       const selection = select(asked, [{ device, variants }], { place, forms, measured });

@@ -75,7 +75,7 @@ export async function timeChange(
     const prepared = async (graph: Graph, other: Graph) => {
       const all = [];
       for (const { layer, problem } of problemsOf(graph, newLayers(graph, other))) {
-        all.push(await prepare(backend, problem, formsFor(layer.weights), open, '', layer.bias));
+        all.push(await prepare(backend, problem, formsFor(layer.weights, problem.output.dtype), open, '', layer.bias));
       }
       return all;
     };
