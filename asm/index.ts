@@ -12,7 +12,7 @@ export { int8_quantize, int8_ranges } from './int8/quantize';
 export { int8_gemm, int8_gemv } from './int8/int8';
 export { int8_depthwise } from './int8/depthwise';
 export { int8_gemm_pairs } from './shared/bytes/pairs';
-export { widen_image } from './shared/image';
+export { pad_image, widen_image } from './shared/image';
 export { int4_gemm, int4_gemv, int2_gemm, int2_gemv } from './grouped/grouped';
 export { binary_gemm, binary_gemv } from './binary/binary';
 export * from './codebook/codebook';

@@ -1,7 +1,8 @@
 import { Sample, sampleAt } from './quantize';
-import { imageAt, imageHeight, imageWidth } from '../shared/image';
+import { imageAt } from '../shared/image';
 import { MatmulJob, OutputKind } from '../shared/job';
 import { outputBytes } from '../shared/outputs';
+import { imageHeight, imageWidth } from '../shared/windows';
 import { Ending, finish, setEnding, start } from '../shared/bytes/ending';
 import { widenPairs } from '../shared/bytes/pairs';
 

@@ -1,25 +1,12 @@
 import { codesAt, sampleAt } from '../int8/quantize';
 import { InputKind, MatmulJob } from './job';
+import { imageHeight, imageWidth } from './windows';
 
-// The codes of images as 16-bit integers less their zero point, zeros around them: i16 [images][height][width][chunk],
-// exactly the pixels that windows read. The taps of every window then lie at the same distances from its first pixel, so
-// that kernels walk pointers and need no table of them, and a line of taps is one run of memory.
+// Images as kernels that walk windows read them: exactly the pixels that windows read, zeros around the input. Codes become
+// 16-bit integers less their zero point, i16 [images][height][width][chunk].
 
 /** Values that one tile converts where images stay as they are: WIDEN_TILE in asm/shared/pair-variants.ts. */
 const WIDEN_TILE: u32 = 4096;
-
-/** Width of an image in pixels. */
-// @ts-ignore: decorator
-@inline
-export function imageWidth(job: MatmulJob): u32 {
-  return (job.outWidth - 1) * job.strideWidth + (job.kernelWidth - 1) * job.dilationWidth + 1;
-}
-
-// @ts-ignore: decorator
-@inline
-export function imageHeight(job: MatmulJob): u32 {
-  return (job.outHeight - 1) * job.strideHeight + (job.kernelHeight - 1) * job.dilationHeight + 1;
-}
 
 /** Where they lie: in the shared scratch, behind the codes if those are made there. */
 export function imageAt(job: MatmulJob): usize {
@@ -97,6 +84,34 @@ export function widen_image(job: MatmulJob, begin: u32, end: u32, scratch: usize
         else widenUnsigned(from, count, zeroPoint, to);
         from += channels;
         to += <usize>count * 2;
+      }
+    }
+    clear(to, past);
+  }
+}
+
+/** f32 images with zeros around them, [images][height][width][channels]. Tiles are lines. */
+export function pad_image(job: MatmulJob, begin: u32, end: u32, scratch: usize): void {
+  const channels = job.channels, width = imageWidth(job), height = imageHeight(job);
+  const inWidth = job.inWidth, inHeight = job.inHeight;
+  const pixelBytes = <usize>channels * 4, lineBytes = pixelBytes * width;
+  for (let tile = begin; tile < end; tile++) {
+    let to = job.shared + <usize>tile * lineBytes;
+    const past = to + lineBytes;
+    const y = tile % height - job.padTop;
+    if (y < inHeight && job.padLeft < width) {
+      const left = to + job.padLeft * pixelBytes;
+      clear(to, left);
+      to = left;
+      let from = job.input + <usize>(tile / height * inHeight + y) * inWidth * pixelBytes;
+      const end = to + min(inWidth, width - job.padLeft) * pixelBytes;
+      for (; to + 16 <= end; to += 16) {
+        v128.store(to, v128.load(from));
+        from += 16;
+      }
+      for (; to < end; to += 4) {
+        f32.store(to, f32.load(from));
+        from += 4;
       }
     }
     clear(to, past);

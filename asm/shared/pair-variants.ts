@@ -23,6 +23,7 @@ import {
   quantize,
   samplePartsOf,
 } from './variants.js';
+import { imageElements, imageSize, runsOf } from './windows-variants.js';
 
 // What kernels on images of 16-bit integers (asm/shared/image.ts) have in common.
 
@@ -31,14 +32,6 @@ const WIDEN_TILE = 4096;
 /** Bytes of a Sample and of a Range in asm/int8/quantize.ts. */
 const SAMPLE = 16;
 const RANGE = 8;
-
-/** Pixels of an image: exactly those that windows read, padding included. */
-function imageSize({ window: w }: MatmulProblem): { width: number; height: number } {
-  return {
-    width: (w.outWidth - 1) * w.strideWidth + (w.kernelWidth - 1) * w.dilationWidth + 1,
-    height: (w.outHeight - 1) * w.strideHeight + (w.kernelHeight - 1) * w.dilationHeight + 1,
-  };
-}
 
 /** True where images are the input as it lies. */
 function asItLies(p: MatmulProblem, pixel: number): boolean {
@@ -71,20 +64,14 @@ export function imageStages(pixelOf: (p: MatmulProblem) => number): WasmStage<Ma
 
 /** Scratch that they fill. */
 export function imageBytes(p: MatmulProblem, device: Device, pixel: number): number {
-  const { width, height } = imageSize(p);
   const codes = p.samples * (SAMPLE + samplePartsOf(p, device) * RANGE) + inputSize(p) + 128;
-  return (p.input.dtype === 'float32' ? codes : 0) + roundUp(p.window.batch * height * width * pixel * 2, 64) + 64;
+  return (p.input.dtype === 'float32' ? codes : 0) + roundUp(imageElements(p, pixel) * 2, 64) + 64;
 }
 
-/**
- * Taps of windows as runs of memory: lines of them where they are neighbours, else single ones; and the 16-bit pairs that a
- * run takes.
- */
-export function runsOf({ window: w, groups, channels }: MatmulProblem): { runs: number; length: number; steps: number } {
-  const lines = groups === 1 && (w.dilationWidth === 1 || w.kernelWidth === 1);
-  const runs = lines ? w.kernelHeight : w.kernelHeight * w.kernelWidth;
-  const length = lines ? w.kernelWidth * channels : channels / groups;
-  return { runs, length, steps: Math.ceil(length / 2) };
+/** Runs of taps, and the 16-bit pairs that one takes. */
+function pairsOf(p: MatmulProblem): { runs: number; steps: number } {
+  const { runs, length } = runsOf(p);
+  return { runs, steps: Math.ceil(length / 2) };
 }
 
 /** Rows of the tile. */
@@ -114,7 +101,7 @@ export function pairsRow({ format, name, layout }: { format: FormatName; name: s
     ],
     clamp: (p) => p.clamp,
     params(p, device) {
-      const { runs, steps } = runsOf(p);
+      const { runs, steps } = pairsOf(p);
       return matmulParams(p, {
         panel: 8,
         rowBlock: rowBlock(p),
@@ -127,12 +114,12 @@ export function pairsRow({ format, name, layout }: { format: FormatName; name: s
       });
     },
     scratchBytes(p) {
-      const { runs, steps } = runsOf(p);
+      const { runs, steps } = pairsOf(p);
       return 256 + runs * 4 + rowBlock(p) * 8 + 64 + runs * steps * 32;
     },
     sharedBytes: (p, device) => imageBytes(p, device, p.channels),
     cost(p, device) {
-      const { runs, steps } = runsOf(p);
+      const { runs, steps } = pairsOf(p);
       const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * runs * steps * 2 * p.groups;
       const speed = device.features.has('relaxed-simd') ? SPEED.fused : SPEED.plain;
       const image = inputSize(p) * (WIDEN + (p.input.dtype === 'float32' ? QUANTIZE : 0));
@@ -149,7 +136,8 @@ export function packPairs(
   scaleOf: (r: number) => number,
   zeroOf: (r: number) => number,
 ): PackedOperands {
-  const { runs, length, steps } = runsOf(p);
+  const { runs, length } = runsOf(p);
+  const steps = Math.ceil(length / 2);
   const count = panelCount(p);
   const panels = new Int8Array(count * runs * steps * 16);
   const scales = new Float32Array(count * 8);

@@ -13,6 +13,7 @@ import {
   type WasmLayout,
   type WasmVariant,
 } from '../../src/wasm/variant.js';
+import { imageElements, imageSize, isPadded, runsOf } from './windows-variants.js';
 
 /** What a format adds to the kernels of asm/shared/gemm_f32.ts: where its f32 panels of 8 channels come from. */
 export interface PanelFormat {
@@ -40,6 +41,14 @@ const PACK_BYTE = 6;
 
 export const outputs = (p: MatmulProblem) => p.M * p.N * p.groups;
 
+/**
+ * Bytes between windows from which rows of A are packed, where there are panels enough to walk them: 128x3072x256 takes 1.6 x
+ * as long where they lie, and from here on no shape was slower packed.
+ */
+const FAR_BYTES = 3000;
+
+const packsRows = (p: MatmulProblem): boolean => p.channels * p.window.strideWidth * 4 >= FAR_BYTES && p.N >= 64;
+
 /** Panels of 8 channels for which a thread packs rows of A of its own. */
 export const FEWEST_PANELS = 8;
 
@@ -50,19 +59,33 @@ export function panelRows({ format, name, layout, supports, decode = 0 }: PanelF
 
   const gemm = (MR: 6 | 4, requires: string) => {
     // Where decoding is dear it pays to pack more rows, though fewer other things stay in L2.
-    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4, (decode > 2 ? 512 : 256) * 1024);
+    const rowBlock = (p: MatmulProblem) => rowBlockOf(p, MR, p.K * 4, (decode > 2 ? 512 : 512) * 1024);
     const blocks = (p: MatmulProblem) => p.groups * Math.ceil(p.M / rowBlock(p));
     const parts = (p: MatmulProblem, device: Device) => partsOf(device, blocks(p), Math.ceil(p.N / 8), FEWEST_PANELS);
     return row<MatmulProblem>({
       ...common,
       name: `${name}_gemm_${MR}x8`,
       requires: [requires],
-      stages: [{ export: `${name}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) }],
-      params: (p, device) => matmulParams(p, { panel: 8, rowBlock: rowBlock(p), parts: parts(p, device) }),
-      scratchBytes: (p) => tapsOf(p) * MR * 4 + 64 + rowBlock(p) * p.K * 4 + p.K * 32 + 128,
+      stages: [
+        { export: 'pad_image', tiles: (p) => (isPadded(p) ? p.window.batch * imageSize(p).height : 0) },
+        { export: `${name}_gemm`, tiles: (p, device) => blocks(p) * parts(p, device) },
+      ],
+      params: (p, device) =>
+        matmulParams(p, {
+          panel: 8,
+          rowBlock: rowBlock(p),
+          parts: parts(p, device),
+          groupSteps: runsOf(p).runs,
+          chunk: isPadded(p) ? 1 : 0,
+          steps: packsRows(p) ? 1 : 0,
+        }),
+      scratchBytes: (p) =>
+        320 + (runsOf(p).runs * (1 + MR) + rowBlock(p)) * 4 + p.K * 32 + (packsRows(p) ? rowBlock(p) * p.K * 4 : 0),
+      sharedBytes: (p) => (isPadded(p) ? imageElements(p, p.channels) * 4 : 0),
       cost(p, device) {
         const macs = roundUp(p.M, MR) * roundUp(p.N, 8) * p.K * p.groups;
-        const work = macs + (decodes(p) * blocks(p)) / p.groups + gathering(p) + outputs(p) * FINISH_TILE;
+        const image = (isPadded(p) ? inputSize(p) : 0) + (packsRows(p) ? p.M * p.K : 0);
+        const work = macs + (decodes(p) * blocks(p)) / p.groups + image + outputs(p) * FINISH_TILE;
         return predictMs(device, work, 0.9, p.weights.bytes);
       },
     });

@@ -345,7 +345,7 @@ const CONVOLUTIONS: readonly ConvSpec[] = [
   { image: [1, 8, 6], channels: 4, outputs: 7, kernel: [3, 2], stride: [2, 1], padding: 'sameLower' },
   { image: [1, 9, 8], channels: 4, outputs: 5, kernel: 3, dilation: [2, 3], padding: [1, 2, 3, 0] },
   { image: [2, 6, 5], channels: 4, outputs: 12, kernel: 3, padding: [1, 1, 1, 1] },
-  { image: [1, 9, 7], channels: 6, outputs: 6, kernel: 3, groups: 6, padding: 'same' },
+  { image: [1, 9, 7], channels: 22, outputs: 22, kernel: 3, groups: 22, padding: 'same' },
   { image: [2, 9, 8], channels: 37, outputs: 37, kernel: 3, groups: 37, stride: 2, padding: 'same' },
   { image: [1, 7, 11], channels: 16, outputs: 16, kernel: [2, 5], groups: 16, dilation: [2, 1], padding: [0, 2, 1, 3] },
   { image: [1, 5, 6], channels: 1, outputs: 1, kernel: 3, padding: 'same' },
@@ -395,6 +395,7 @@ export function matmulSpecs(format: FormatName): MatmulSpec[] {
     add(weights, { linear: [0, 5, 7] });
     add(weights, { linear: [1, 33, 3000] });
     add(weights, { linear: [70, 130, 300] });
+    add(weights, { linear: [13, 67, 771] });
     for (const activations of ['zero', 'positive', 'negative', 'extremes', 'integers'] as const) {
       add(weights, { linear: [7, 9, 66] }, { activations, ...plain });
     }

@@ -1,7 +1,8 @@
 import { sampleAt } from '../../int8/quantize';
-import { imageAt, imageHeight, imageWidth } from '../image';
+import { imageAt } from '../image';
 import { MatmulJob, OutputKind } from '../job';
 import { outputBytes } from '../outputs';
+import { imageHeight, imageWidth, runsOf, windowsOf } from '../windows';
 import { bytes16, codes8, Ending, finish, setEnding, start } from './ending';
 
 // The product of 8-bit codes by 16-bit pairs, i32x4.dot_i16x8_s, for modules without a byte dot. A is read where
@@ -116,35 +117,6 @@ export function widenPairs(from: usize, steps: u32, zeroW: usize, to: usize): vo
   }
 }
 
-/** Addresses of the first pixels of windows m0 .. m0 + count - 1; those past M are the last one's. */
-function windowsOf(job: MatmulJob, base: usize, m0: u32, count: u32, to: usize): void {
-  const outWidth = job.outWidth, outHeight = job.outHeight;
-  const pixelBytes = <usize>job.chunk * 2, lineBytes = pixelBytes * imageWidth(job);
-  const step = pixelBytes * job.strideWidth, lineStep = lineBytes * job.strideHeight;
-  const imageBytes = lineBytes * imageHeight(job);
-  let column = m0 % outWidth;
-  let line = m0 / outWidth % outHeight;
-  let first = base + m0 / outWidth / outHeight * imageBytes + line * lineStep;
-  let at = first + column * step;
-  const here = min(count, job.M - m0);
-  const past = to + <usize>here * sizeof<usize>(), end = to + <usize>count * sizeof<usize>();
-  do {
-    store<usize>(to, at);
-    to += sizeof<usize>();
-    at += step;
-    if (++column < outWidth) continue;
-    column = 0;
-    first += lineStep;
-    if (++line == outHeight) {
-      line = 0;
-      first += imageBytes - outHeight * lineStep;
-    }
-    at = first;
-  } while (to < past);
-  const last = load<usize>(to - sizeof<usize>());
-  for (; to < end; to += sizeof<usize>()) store<usize>(to, last);
-}
-
 /**
  * Tiles are blocks of `rowBlock` rows, a multiple of 4, group of channels after group of channels, in `parts` of N.
  * Scratch: Panel, distances of runs, addresses of windows [rowBlock], scales of A [rowBlock], weights of a panel.
@@ -156,7 +128,7 @@ export function int8_gemm_pairs(job: MatmulJob, begin: u32, end: u32, scratch: u
   const mTiles = (M + rowBlock - 1) / rowBlock, parts = job.parts;
   const elementBytes = outputBytes(job), rowBytes = <usize>job.groups * N * elementBytes;
   const groupBytes = <usize>(job.channels / job.groups) * 2;
-  const pixelBytes = <usize>job.chunk * 2, lineBytes = pixelBytes * imageWidth(job);
+  const pixelBytes = <usize>job.chunk * 2, lineBytes = pixelBytes * imageWidth(job), imageBytes = lineBytes * imageHeight(job);
   const kind = job.outputKind;
   const panel = changetype<Panel>(scratch);
   panel.runs = scratch + 128;
@@ -168,12 +140,7 @@ export function int8_gemm_pairs(job: MatmulJob, begin: u32, end: u32, scratch: u
   panel.rowBytes = rowBytes;
   setEnding(job, panel);
   const kernel: Tile = kind == OutputKind.F32 ? tileF32 : kind == OutputKind.INT32 ? tileSums : tileCodes;
-  // A run is a line of taps where these are neighbours, else one tap.
-  const taps = runs / job.kernelHeight;
-  for (let i: u32 = 0; i < runs; i++) {
-    const distance = i / taps * job.dilationHeight * lineBytes + i % taps * job.dilationWidth * pixelBytes;
-    store<usize>(panel.runs + i * sizeof<usize>(), distance);
-  }
+  runsOf(job, runs, pixelBytes, lineBytes, panel.runs);
   const image = imageAt(job);
   let ready: u32 = -1;
   for (let index = begin; index < end; index++) {
@@ -182,7 +149,7 @@ export function int8_gemm_pairs(job: MatmulJob, begin: u32, end: u32, scratch: u
     const m0 = (block % mTiles) * rowBlock;
     const rows = min(rowBlock, M - m0);
     if (block != ready) {
-      windowsOf(job, image + group * groupBytes, m0, (rows + MR - 1) & ~(MR - 1), windows);
+      windowsOf(job, image + group * groupBytes, pixelBytes, lineBytes, imageBytes, m0, (rows + MR - 1) & ~(MR - 1), windows);
       for (let r: u32 = 0; r < rows && kind == OutputKind.F32; r++) {
         f32.store(scales + r * 4, sampleAt(job, (m0 + r) / job.rowsPerSample).scale);
       }
