@@ -231,6 +231,7 @@ function replaceLayer(
   const isOurs = (kwargs: Record<string, unknown> | undefined) =>
     running.depth > 0 &&
     !kwargs?.training &&
+    tf.engine().backend === work.host.backend &&
     variables.every(({ variable, dataId }) => variable.read().dataId === dataId);
   type Call = (inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>) => tf.Tensor | tf.Tensor[];
   const single = (inputs: tf.Tensor | tf.Tensor[]) => (Array.isArray(inputs) ? inputs[0] : inputs);
