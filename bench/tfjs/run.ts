@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { markdownTable } from 'markdown-table';
 import pc from 'picocolors';
 import { launch } from '../../scripts/launch.js';
 import { root } from '../../scripts/paths.js';
@@ -125,6 +126,21 @@ export async function benchTfjs(
   }
   for (const note of result.notes) console.log(pc.yellow(note));
   return result;
+}
+
+/** The same for docs/tfjs.md. */
+export function tfjsMarkdown(rows: readonly TfjsRow[]): string {
+  const head = ['backend', 'threads', 'model', 'weights', 'tfjs ms', 'thinfer ms', 'tfjs / thinfer'];
+  const cells = rows.map(({ backend, threads, kind, mode, tfjs, ours, ratio }) => [
+    backend,
+    String(threads),
+    kind,
+    mode,
+    digits(tfjs.best),
+    digits(ours.best),
+    `${ratio.toFixed(2)} x`,
+  ]);
+  return markdownTable([head, ...cells]);
 }
 
 function tfjsTable(rows: readonly TfjsRow[]): string {
