@@ -144,21 +144,9 @@ export function tfjsMarkdown(rows: readonly TfjsRow[]): string {
 }
 
 function tfjsTable(rows: readonly TfjsRow[]): string {
-  const head = [
-    'backend',
-    'threads',
-    'model',
-    'weights',
-    'tfjs ms',
-    '+-',
-    'thinfer ms',
-    '+-',
-    'ratio',
-    'difference',
-    'class',
-  ];
+  const head = ['backend', 'threads', 'model', 'weights', 'tfjs ms', '+-', 'thinfer ms', '+-', 'ratio', 'difference'];
   const table = tableOf(head, 4);
-  for (const { backend, threads, kind, mode, tfjs, ours, ratio, difference, sameClass } of rows) {
+  for (const { backend, threads, kind, mode, tfjs, ours, ratio, difference } of rows) {
     const color = ratio >= TARGETS[mode] ? pc.green : pc.red;
     table.push([
       backend,
@@ -168,7 +156,6 @@ function tfjsTable(rows: readonly TfjsRow[]): string {
       ...[tfjs, ours].flatMap(({ ms, spread, best }) => [digits(ms), percent(spread / ms), digits(best)]),
       color(`${ratio.toFixed(2)} x`),
       difference.toExponential(1),
-      sameClass ? 'same' : 'another',
     ]);
   }
   return table.toString();
