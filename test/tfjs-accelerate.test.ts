@@ -186,6 +186,41 @@ for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
     tf.engine().disposeVariables();
   });
 
+  // SwiftShader would compile for seconds.
+  if (backend !== 'webgpu')
+    test('where our kernels can not run at the moment, tfjs computes the same from the packed weights', async () => {
+      const model = mobileNet({ size: 32, alpha: 0.25, classes: 4 });
+      randomise(model);
+      const other = mixed();
+      const [x, y] = [numbers([1, 32, 32, 3]), numbers([2, 9, 8, 12])];
+      const { expected } = await both(model, x);
+      const { expected: wanted } = await both(other, y);
+      const host = hostNow(tf.engine().backend)!;
+      const { run } = host;
+      let asked = 0;
+      host.run = () => {
+        asked++;
+        return undefined;
+      };
+      assert.ok(distance(await predict(model, x), expected) < CLOSE);
+      assert.ok(distance(await predict(other, y), wanted) < CLOSE);
+      assert.is(asked, 28 + 7);
+      host.run = run;
+      tf.dispose([x, y]);
+      model.dispose();
+      other.dispose();
+    });
+
+  test('timed on the device', async () => {
+    const model = tfl.sequential({ layers: [tfl.layers.dense({ units: 8, inputShape: [24], name: 'only' })] });
+    const x = numbers([3, 24]);
+    const { expected, report } = await both(model, x, { tune: 'quick', shapes: [3, 24] });
+    assert.equal(report.notes, []);
+    assert.ok(distance(await predict(model, x), expected) < CLOSE);
+    x.dispose();
+    model.dispose();
+  });
+
   test('the backend is as it was once the last model is gone', () => {
     const { backend } = tf.engine();
     assert.ok(!hostNow(backend));
