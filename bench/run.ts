@@ -13,12 +13,12 @@ import { MODELS } from './models/list.js';
 import { benchModels } from './models/run.js';
 import { OPERATORS } from './operators.js';
 import { RECIPES, recipesFor, withoutRecipe } from './recipes.js';
-import { slug, writeResults } from './results.js';
+import { fillDocs, slug, writeResults } from './results.js';
 import { operatorRows, operatorTable, rowsOf, shapeTable } from './rows.js';
 import { bundle, machineOf, PACKAGES, printConditions, runThreads, versionOf } from './session.js';
 import { describeShape, expandShapes, QUICK, SHAPES } from './shapes.js';
 import { runStudy, STUDIES } from './studies.js';
-import { benchTfjs, TARGETS as TFJS_TARGETS } from './tfjs/run.js';
+import { benchTfjs, TARGETS as TFJS_TARGETS, tfjsMarkdown } from './tfjs/run.js';
 import type { Mode } from './tfjs/types.js';
 import type { OperatorRow, OperatorTimings, PeerName, Row, ShapeTimings, StudyKind } from './types.js';
 
@@ -150,6 +150,8 @@ const main = defineCommand({
         readFileSync(join(root, 'node_modules/@tensorflow/tfjs-core/package.json'), 'utf8'),
       );
       writeResults(file, { machine: { ...machineOfNode, browser, tfjs: version, rounds }, ...measured });
+      if (!args.json)
+        fillDocs('tfjs', 'tfjs', `${cpu}, ${browser}, tfjs ${version}:\n\n${tfjsMarkdown(measured.rows)}`);
       console.log(`results in ${relative(process.cwd(), file)}`);
       return;
     }

@@ -8,7 +8,7 @@ import { type Measure, openPage } from '../src/bench/drive/shape-pages.js';
 import { localVenue } from './driver.js';
 import { CROSSOVER_DENSITIES, CROSSOVER_SHAPES, floatRecipes, pointText, randomPoints } from './points.js';
 import { densitiesOf, recipesFor } from './recipes.js';
-import { slug, writeResults } from './results.js';
+import { fillDocs, slug, writeResults } from './results.js';
 import { machineOf, printConditions, runThreads, threadText } from './session.js';
 import { expandShapes, parseShape, SHAPES, weightShape } from './shapes.js';
 import { costReport, crossoverChart, crossoverReport, guaranteeReport, type Report } from './study-reports.js';
@@ -146,7 +146,7 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
   if (file === STUDIES[kind].file(options)) {
     const [{ facts, browserVersion }] = outcomes;
     const from = `${cpu}, ${browserVersion}, ${facts.device}, ${threadText(facts.threads)}`;
-    fillDocs(STUDIES[kind].option, `${from}:\n\n${studies[0].report.markdown}`);
+    fillDocs('scheduler', STUDIES[kind].option, `${from}:\n\n${studies[0].report.markdown}`);
   }
   if (kind !== 'crossover') return;
   const plot = file.replace(/(data[/\\])?([^/\\]+)\.json$/, '$2.svg');
@@ -157,16 +157,6 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
     await open.close();
   }
   console.log(`plot in ${relative(process.cwd(), plot)}`);
-}
-
-/** Puts figures between the marks of a study in docs/scheduler.md. */
-function fillDocs(name: string, text: string): void {
-  const file = join(root, 'docs/scheduler.md');
-  const [begin, end] = [`<!-- ${name}: begin -->`, `<!-- ${name}: end -->`];
-  const [before, rest] = readFileSync(file, 'utf8').split(begin);
-  const after = rest?.split(end)[1];
-  if (after === undefined) throw new Error(`${file} has no lines ${begin} and ${end}`);
-  writeFileSync(file, `${before}${begin}\n${text}\n${end}${after}`);
 }
 
 function reportOf(kind: StudyKind, timings: StudyTimings[]): Report {

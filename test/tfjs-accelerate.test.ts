@@ -186,6 +186,41 @@ for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
     tf.engine().disposeVariables();
   });
 
+  // SwiftShader would compile for seconds.
+  if (backend !== 'webgpu')
+    test('where our kernels can not run at the moment, tfjs computes the same from the packed weights', async () => {
+      const model = mobileNet({ size: 32, alpha: 0.25, classes: 4 });
+      randomise(model);
+      const other = mixed();
+      const [x, y] = [numbers([1, 32, 32, 3]), numbers([2, 9, 8, 12])];
+      const { expected } = await both(model, x);
+      const { expected: wanted } = await both(other, y);
+      const host = hostNow(tf.engine().backend)!;
+      const { run } = host;
+      let asked = 0;
+      host.run = () => {
+        asked++;
+        return undefined;
+      };
+      assert.ok(distance(await predict(model, x), expected) < CLOSE);
+      assert.ok(distance(await predict(other, y), wanted) < CLOSE);
+      assert.is(asked, 28 + 7);
+      host.run = run;
+      tf.dispose([x, y]);
+      model.dispose();
+      other.dispose();
+    });
+
+  test('timed on the device', async () => {
+    const model = tfl.sequential({ layers: [tfl.layers.dense({ units: 8, inputShape: [24], name: 'only' })] });
+    const x = numbers([3, 24]);
+    const { expected, report } = await both(model, x, { tune: 'quick', shapes: [3, 24] });
+    assert.equal(report.notes, []);
+    assert.ok(distance(await predict(model, x), expected) < CLOSE);
+    x.dispose();
+    model.dispose();
+  });
+
   test('the backend is as it was once the last model is gone', () => {
     const { backend } = tf.engine();
     assert.ok(!hostNow(backend));
@@ -354,6 +389,75 @@ test('codes of a converted model stay codes', async () => {
   // Activations are rounded to 8 bits, the weights are as they were.
   assert.ok(distance(await predict(model as never, image), expected) < 0.02);
   image.dispose();
+  model.dispose();
+});
+
+test('codes of a layers model, sharded', async () => {
+  const plain = tfl.sequential({
+    layers: [
+      tfl.layers.dense({ units: 6, inputShape: [20], activation: 'relu', name: 'a' }),
+      tfl.layers.dense({ units: 5, name: 'b' }),
+    ],
+  });
+  randomise(plain);
+  let saved: tf.io.ModelArtifacts | undefined;
+  const keep = async (artifacts: tf.io.ModelArtifacts) => {
+    saved = artifacts;
+    return { modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts) };
+  };
+  await plain.save(tf.io.withSaveHandler(keep));
+  const { weightSpecs, weightData } = saved!;
+  const bytes = new Uint8Array(weightData as ArrayBuffer);
+  const random = createRandom(1);
+  const codes = Uint8Array.from({ length: 20 * 6 }, () => random.integer(0, 255));
+  const quantization = { dtype: 'uint8', scale: 0.01, min: -1.28 } as const;
+  const handler = keepCodes({
+    load: async () => ({
+      ...saved,
+      weightSpecs: [{ ...weightSpecs![0], quantization }, ...weightSpecs!.slice(1)],
+      weightData: [codes.slice(0, 50).buffer, codes.slice(50).buffer, bytes.slice(4 * codes.length).buffer],
+    }),
+  });
+  const model = await tfl.loadLayersModel(handler);
+  const x = numbers([3, 20]);
+  const { report, expected } = await both(model, x, { codes: handler });
+  assert.equal(
+    report.replaced.map(({ format }) => format),
+    ['int8', 'dense'],
+  );
+  assert.ok(distance(await predict(model, x), expected) < 0.02);
+  x.dispose();
+  plain.dispose();
+  model.dispose();
+});
+
+test('between layers of ours nothing goes through the memory of tfjs', async () => {
+  const model = mobileNet({ size: 32, alpha: 0.25, classes: 4 });
+  const { unaccelerate } = await accelerate(model, { tune: 'off', wasm });
+  const { wasm: module } = tf.engine().backend as unknown as { wasm: { _malloc(bytes: number): number } };
+  const x = numbers([1, 32, 32, 3]);
+  const malloc = module._malloc;
+  const sizes: number[] = [];
+  module._malloc = (bytes) => {
+    sizes.push(bytes);
+    return malloc(bytes);
+  };
+  tf.dispose(model.predict(x) as tf.Tensor);
+  module._malloc = malloc;
+  // The slice of the batch; the last convolution's output for the pooling, its sums; the classifier's; softmax and a copy.
+  assert.ok(sizes.length <= 8, sizes.join());
+  x.dispose();
+  // On another backend tfjs computes.
+  const y = numbers([1, 32, 32, 3]);
+  const expected = await predict(model, y);
+  assert.is(await useBackend('cpu'), undefined);
+  const { kernelNames } = await tf.profile(() => model.predict(y) as tf.Tensor);
+  assert.not.ok(kernelNames.includes('ThinferOperator'));
+  assert.ok(distance(await predict(model, y), expected) < CLOSE);
+  assert.is(await useBackend('wasm'), undefined);
+  assert.ok(distance(await predict(model, y), expected) < CLOSE);
+  y.dispose();
+  unaccelerate();
   model.dispose();
 });
 

@@ -59,7 +59,6 @@ async function timingOf(kind: ModelKind, mode: Mode, task: Task, notes: string[]
     largest = Math.max(largest, Math.abs(want[i]));
     worst = Math.max(worst, Math.abs(want[i] - got[i]));
   }
-  const best = (values: ArrayLike<number>) => Array.from(values).indexOf(Math.max(...Array.from(values)));
   const contestant = (name: string, model: Model) => ({
     name,
     run: () => {
@@ -80,7 +79,6 @@ async function timingOf(kind: ModelKind, mode: Mode, task: Task, notes: string[]
     tfjs,
     ours,
     difference: worst / largest,
-    sameClass: best(want) === best(got),
   } as ModeTiming;
   if (task.profile) timing.profile = await profileOf(fast, x);
   x.dispose();

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { markdownTable } from 'markdown-table';
 import pc from 'picocolors';
 import { launch } from '../../scripts/launch.js';
 import { root } from '../../scripts/paths.js';
@@ -127,22 +128,25 @@ export async function benchTfjs(
   return result;
 }
 
+/** The same for docs/tfjs.md. */
+export function tfjsMarkdown(rows: readonly TfjsRow[]): string {
+  const head = ['backend', 'threads', 'model', 'weights', 'tfjs ms', 'thinfer ms', 'tfjs / thinfer'];
+  const cells = rows.map(({ backend, threads, kind, mode, tfjs, ours, ratio }) => [
+    backend,
+    String(threads),
+    kind,
+    mode,
+    digits(tfjs.best),
+    digits(ours.best),
+    `${ratio.toFixed(2)} x`,
+  ]);
+  return markdownTable([head, ...cells]);
+}
+
 function tfjsTable(rows: readonly TfjsRow[]): string {
-  const head = [
-    'backend',
-    'threads',
-    'model',
-    'weights',
-    'tfjs ms',
-    '+-',
-    'thinfer ms',
-    '+-',
-    'ratio',
-    'difference',
-    'class',
-  ];
+  const head = ['backend', 'threads', 'model', 'weights', 'tfjs ms', '+-', 'thinfer ms', '+-', 'ratio', 'difference'];
   const table = tableOf(head, 4);
-  for (const { backend, threads, kind, mode, tfjs, ours, ratio, difference, sameClass } of rows) {
+  for (const { backend, threads, kind, mode, tfjs, ours, ratio, difference } of rows) {
     const color = ratio >= TARGETS[mode] ? pc.green : pc.red;
     table.push([
       backend,
@@ -152,7 +156,6 @@ function tfjsTable(rows: readonly TfjsRow[]): string {
       ...[tfjs, ours].flatMap(({ ms, spread, best }) => [digits(ms), percent(spread / ms), digits(best)]),
       color(`${ratio.toFixed(2)} x`),
       difference.toExponential(1),
-      sameClass ? 'same' : 'another',
     ]);
   }
   return table.toString();

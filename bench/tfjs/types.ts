@@ -31,9 +31,8 @@ export interface ModeTiming {
   /** The same model as tfjs runs it. */
   tfjs: Timing;
   ours: Timing;
-  /** Largest difference of the two answers over the largest number, and whether both name the same class. */
+  /** Largest difference of the two answers over the largest number. */
   difference: number;
-  sameClass: boolean;
   /** Kernels of tfjs by the time they took in a run, for those who look for what is slow. */
   profile?: { name: string; ms: number }[];
 }

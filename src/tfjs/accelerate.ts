@@ -27,6 +27,8 @@ export interface AccelerateOptions {
   shapes?: readonly number[] | readonly (readonly number[])[];
   /** Times the kernels that may be the fastest for these shapes, now. Default `quick`. */
   tune?: TuneMode;
+  /** Of `quick`: after so many milliseconds no further layer is timed, the longest first. Default 1000. */
+  tuneMs?: number;
   /** Of our WASM module, when this is the first model on this backend of tfjs. Default: as many threads as cores. */
   wasm?: WasmOptions;
 }
@@ -56,6 +58,8 @@ export interface AnyModel {
   dispose(): unknown;
 }
 
+const TUNE_MS = 1000;
+
 /** What a trace of a model saw: which operator met which shape. */
 type Trace = Map<Operator, Map<string, readonly number[]>>;
 
@@ -81,7 +85,7 @@ export async function accelerate<M extends AnyModel>(
   model: M,
   options: AccelerateOptions = {},
 ): Promise<Accelerated<M>> {
-  const { formats = 'auto', tune = 'quick', wasm } = options;
+  const { formats = 'auto', tune = 'quick', tuneMs = TUNE_MS, wasm } = options;
   requireChoice(tune, ['off', ...EFFORTS], 'accelerate: tune');
   const kind = kindOf(model);
   accelerated.get(model)?.unaccelerate();
@@ -117,7 +121,7 @@ export async function accelerate<M extends AnyModel>(
       unaccelerate();
       return dispose();
     });
-    await makeReady(model as unknown as LayersModel | GraphModel, options.shapes, tune, work);
+    await makeReady(model as unknown as LayersModel | GraphModel, options.shapes, { tune, tuneMs }, work);
   } catch (error) {
     unaccelerate();
     throw error;
@@ -231,6 +235,7 @@ function replaceLayer(
   const isOurs = (kwargs: Record<string, unknown> | undefined) =>
     running.depth > 0 &&
     !kwargs?.training &&
+    tf.engine().backend === work.host.backend &&
     variables.every(({ variable, dataId }) => variable.read().dataId === dataId);
   type Call = (inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>) => tf.Tensor | tf.Tensor[];
   const single = (inputs: tf.Tensor | tf.Tensor[]) => (Array.isArray(inputs) ? inputs[0] : inputs);
@@ -263,7 +268,7 @@ async function accelerateGraph(model: GraphModel, codes: ReadonlyMap<string, Kep
 async function makeReady(
   model: LayersModel | GraphModel,
   shapes: AccelerateOptions['shapes'],
-  tune: TuneMode,
+  { tune, tuneMs }: { tune: TuneMode; tuneMs: number },
   work: Work,
 ): Promise<void> {
   const { host, report } = work;
@@ -288,11 +293,17 @@ async function makeReady(
     work.trace = undefined;
   }
   host.flush();
-  for (const [operator, met] of trace) {
-    for (const shape of met.values()) {
-      await operator.prepare(shape);
-      if (tune !== 'off') await operator.layer.tune(operator.layerShape(shape), { effort: tune });
-    }
+  const met = [...trace].flatMap(([operator, shapes]) =>
+    [...shapes.values()].map((shape) => ({ operator, shape: operator.layerShape(shape) })),
+  );
+  await Promise.all(met.map(({ operator, shape }) => operator.layer.prepare(shape)));
+  if (tune === 'off') return;
+  const timeOf = ({ operator, shape }: (typeof met)[number]) => operator.layer.explain(shape)[0].predictedMs;
+  const byTime = met.map((one) => ({ ...one, ms: timeOf(one) })).sort((a, b) => b.ms - a.ms);
+  const start = performance.now();
+  for (const { operator, shape } of byTime) {
+    if (tune === 'quick' && performance.now() - start > tuneMs) break;
+    await operator.layer.tune(shape, { effort: tune });
   }
 }
 

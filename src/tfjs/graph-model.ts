@@ -25,7 +25,7 @@ export interface GraphModel {
     graph: { nodes: Record<string, GraphNode>; outputs: GraphNode[] };
     weightMap: Record<string, tf.Tensor[]>;
     compiledMap: Map<string, unknown>;
-    functionExecutorMap?: Record<string, unknown>;
+    functionExecutorMap?: Record<string, { graph: { nodes: Record<string, GraphNode> } }>;
   };
   predict(x: tf.Tensor | tf.Tensor[] | tf.NamedTensorMap, config?: object): unknown;
   dispose(): void;
@@ -70,6 +70,11 @@ export async function findInGraph(
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       kept.push({ name: node.name, op: node.op, why: error.message });
+    }
+  }
+  for (const [name, inner] of Object.entries(model.executor.functionExecutorMap ?? {})) {
+    for (const { name: node, op } of Object.values(inner.graph.nodes)) {
+      if (KINDS[op]) kept.push({ name: `${name}/${node}`, op, why: 'it is in a function of the graph' });
     }
   }
   return { sites, kept };

@@ -6,7 +6,8 @@ import { type Affine, batchNorm, type Found, type Kept } from './found.js';
 
 /** What is used of a variable of tfjs-layers. */
 interface LayerVariable {
-  readonly name: string;
+  /** As a file has it: `name` is made unique in the program. */
+  readonly originalName: string;
   read(): tf.Tensor;
 }
 
@@ -125,7 +126,11 @@ async function siteOf(
     if (!variable) return undefined;
     const tensor = variable.read();
     variables.push({ variable, dataId: tensor.dataId });
-    return { values: (await tensor.data()) as Float32Array, shape: tensor.shape, codes: codes.get(variable.name) };
+    return {
+      values: (await tensor.data()) as Float32Array,
+      shape: tensor.shape,
+      codes: codes.get(variable.originalName),
+    };
   };
   const op = layer.getClassName();
   const absorbed: Layer[] = [];

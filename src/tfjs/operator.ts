@@ -128,11 +128,6 @@ export class Operator {
     }
   }
 
-  /** Makes ready for inputs of a shape, without running. */
-  async prepare(shape: readonly number[]): Promise<void> {
-    await this.layer.prepare(this.layerShape(shape));
-  }
-
   free(): void {
     if (this.#freed) return;
     this.#freed = true;
