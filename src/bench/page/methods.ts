@@ -29,11 +29,11 @@ async function dataOf({ url, dtype }: Data): Promise<Elements> {
   return asData(dtype, (await bytesOf(url)).buffer) as Elements;
 }
 
-async function wantedOf(task: Task, { model, entry = '' }: Contender): Promise<Wanted> {
+async function wantedOf(task: Task, { model, entry = '', codes }: Contender): Promise<Wanted> {
   const inputs = await Promise.all(
     task.inputs.map(async (input) => ({ name: input.name, shape: input.shape, data: await dataOf(input) })),
   );
-  return { ...task, model, entry, inputs };
+  return { ...task, model, entry, codes, inputs };
 }
 
 const openFrom = async (script: string): Promise<Open> => (await import(script)).open;
