@@ -216,8 +216,8 @@ bench('says what is missing', async () => {
     [['nowhere.onnx', '--browser', 'node'], 1, /nowhere\.onnx/],
     [[student, '--backends', 'cuda'], 2, /--backends: expected some of wasm, webgpu/],
     [[student, '--budget', 'long'], 2, /--budget: expected a number/],
-    [[student, '--browser-url', 'ws://127.0.0.1:9/', '--host', '127.0.0.1'], 2, /a browser that answers/],
-    [[student, '--executable', join(folder, 'none')], 2, /--browser: expected a chrome that starts/],
+    [[student, '--browser-url', 'ws://127.0.0.1:9/', '--host', '127.0.0.1'], 1, /a browser that answers/],
+    [[student, '--executable', join(folder, 'none')], 1, /--browser: expected a chrome that starts/],
     [['shapes', '--shape', '12'], 2, /--shape: expected sizes/],
     [['shapes', '--only', 'magic'], 2, /--only: expected beginnings of dense/],
   ] as [string[], number, RegExp][]) {

@@ -88,7 +88,7 @@ export async function startBrowser(options: Omit<BrowserOptions, 'url'>): Promis
       code: 'unsupported',
       place: '--browser',
       expected: `a ${name} that starts`,
-      got: (error as Error).message.split('\n')[0],
+      got: (error as Error).message.split('\n').filter(Boolean).slice(0, 3).join(' ').slice(0, 300),
       hint: `npx puppeteer browsers install ${name}, or name one: --executable /usr/bin/${name === 'chrome' ? 'chromium' : 'firefox'}`,
     });
   }

@@ -18,7 +18,7 @@ const BATCH_MS = 20;
 const LEAST_ROUNDS = 6;
 const TIMEOUT_MS = 120_000;
 /** Runs node by node: milliseconds of one, in which kernels are repeated, and how many. */
-const PROFILE_MS = 10;
+const PROFILE_MS = 40;
 const MOST_REPEATS = 50;
 const PROFILE_RUNS = 24;
 const PROFILE_BUDGET_MS = 1000;
