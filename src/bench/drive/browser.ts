@@ -72,12 +72,11 @@ export async function startBrowser(options: Omit<BrowserOptions, 'url'>): Promis
   const extraPrefsFirefox = { 'dom.webgpu.enabled': true };
   const launch = (more: LaunchOptions) =>
     puppeteer.launch({ ...common, browser: name, headless: true, args, extraPrefsFirefox, ...more });
-  if (executable) return launch({ executablePath: executable });
   try {
-    return await launch({});
+    return await launch(executable ? { executablePath: executable } : {});
   } catch (error) {
     // Puppeteer has none of its own: the one that is installed for everybody.
-    if (name === 'chrome') {
+    if (name === 'chrome' && !executable) {
       try {
         return await launch({ channel: 'chrome' });
       } catch {
