@@ -297,8 +297,4 @@ globalThis.bench = {
     const work = import('./studies-page.js').then(({ study }) => study(kind, point, options));
     answer(work.then((timings) => ({ type: 'study', timings })));
   },
-  draw(chart) {
-    const work = import('./chart.js').then(({ draw }) => draw(chart));
-    answer(work.then((svg) => ({ type: 'chart', svg })));
-  },
 };

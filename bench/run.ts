@@ -133,9 +133,8 @@ const main = defineCommand({
       !args.rounds &&
       args.peers !== 'none';
 
-    // The plot of --crossover is drawn by a package that lies with them.
-    const withPeers = kind ? kind === 'crossover' : peers.length > 0;
-    if ((withPeers && !args.tfjs) || args.models) installPeers();
+    const withPeers = !kind && peers.length > 0 && !args.tfjs;
+    if (withPeers || args.models) installPeers();
     const executable = findBrowser();
     if (!executable) throw new Error('no browser: set CHROME_PATH');
     const cpu = cpus()[0]?.model.trim() ?? 'unknown CPU';

@@ -35,7 +35,7 @@ export async function bundle(withPeers: boolean): Promise<string> {
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
-    external: withPeers ? [] : ['@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*', '@observablehq/plot'],
+    external: withPeers ? [] : ['@tensorflow/*', 'onnxruntime-web/*', '@litertjs/*'],
     plugins,
     logLevel: 'error',
   });

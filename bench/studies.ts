@@ -4,14 +4,15 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileS
 import { dirname, join, relative } from 'node:path';
 import pc from 'picocolors';
 import { root } from '../scripts/paths.js';
-import { type Measure, openPage } from '../src/bench/drive/shape-pages.js';
-import { localVenue } from './driver.js';
+import type { Measure } from '../src/bench/drive/shape-pages.js';
+import { crossoverRows } from '../src/bench/file.js';
+import { crossoverSvg } from '../src/report/bench/crossover.js';
 import { CROSSOVER_DENSITIES, CROSSOVER_SHAPES, floatRecipes, pointText, randomPoints } from './points.js';
 import { densitiesOf, recipesFor } from './recipes.js';
 import { fillDocs, slug, writeResults } from './results.js';
 import { machineOf, printConditions, runThreads, threadText } from './session.js';
 import { expandShapes, parseShape, SHAPES, weightShape } from './shapes.js';
-import { costReport, crossoverChart, crossoverReport, guaranteeReport, type Report } from './study-reports.js';
+import { costReport, crossoverReport, guaranteeReport, type Report } from './study-reports.js';
 import type { CostTimings, CrossoverTimings, GuaranteeTimings, PageOptions, StudyKind, StudyTimings } from './types.js';
 
 export interface StudyOptions {
@@ -150,12 +151,8 @@ export async function runStudy(kind: StudyKind, options: StudyOptions): Promise<
   }
   if (kind !== 'crossover') return;
   const plot = file.replace(/(data[/\\])?([^/\\]+)\.json$/, '$2.svg');
-  const open = await openPage(localVenue(executable, scripts), { ...page, threads: 1 }, () => {});
-  try {
-    writeFileSync(plot, await open.draw(crossoverChart(outcomes[0].timings as CrossoverTimings[])));
-  } finally {
-    await open.close();
-  }
+  const [{ threads: count, points: curves }] = studies;
+  writeFileSync(plot, crossoverSvg(crossoverRows(curves as CrossoverTimings[], count)));
   console.log(`plot in ${relative(process.cwd(), plot)}`);
 }
 

@@ -4,7 +4,7 @@ import pc from 'picocolors';
 import { parsePoint } from './points.js';
 import { least } from './rivals.js';
 import { percent, tableOf } from './rows.js';
-import type { Chart, CostTimings, CrossoverTimings, GuaranteeTimings, RivalTime } from './types.js';
+import type { CostTimings, CrossoverTimings, GuaranteeTimings, RivalTime } from './types.js';
 
 export interface Report {
   text: string;
@@ -282,19 +282,4 @@ export function crossoverReport(timings: readonly CrossoverTimings[]): Report {
   const table = tableOf(head, 1);
   table.push(...lines);
   return { text: table.toString(), markdown: markdownOf(head, lines), summary };
-}
-
-export function crossoverChart(timings: readonly CrossoverTimings[]): Chart {
-  const names: Record<string, string> = { dense: 'dense f32', int8: 'dense int8' };
-  const points = [...curvesOf(timings)].flatMap(([shape, curve]) =>
-    curve.flatMap(({ density, best }) =>
-      Object.entries(best).map(([series, { ms }]) => ({
-        shape,
-        series: names[series] ?? series,
-        x: density,
-        y: ms / best.dense.ms,
-      })),
-    ),
-  );
-  return { x: 'share of weights kept', y: "time / dense f32's time", points };
 }

@@ -153,7 +153,6 @@ export type Message =
   | { type: 'timings'; timings: ShapeTimings }
   | { type: 'operator'; timings: OperatorTimings }
   | { type: 'study'; timings: StudyTimings }
-  | { type: 'chart'; svg: string }
   | { type: 'failed'; error: string };
 
 /** What the page offers to the script. Answers come as messages. */
@@ -165,15 +164,6 @@ export interface BenchPage {
   measureOperator(operator: string, without: string[]): void;
   /** @param point as bench/points.ts writes them */
   study(kind: StudyKind, point: string): void;
-  /** Draws the curves of bench/chart.ts. */
-  draw(chart: Chart): void;
-}
-
-/** Curves by shape, to be drawn. */
-export interface Chart {
-  x: string;
-  y: string;
-  points: { shape: string; series: string; x: number; y: number }[];
 }
 
 /** One row of the results file. */

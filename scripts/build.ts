@@ -138,11 +138,10 @@ const besideBench: Plugin = {
       path: `../../wasm/${path.slice('thinfer:wasm/'.length)}.js`,
       external: true,
     }));
-    // The page of bench/ with the peers of users, who draw elsewhere.
+    // The page of bench/ with the peers of users.
     build.onResolve({ filter: /^\.\/modules\.js$/ }, ({ importer }) =>
       importer.includes('peers') ? { path: join(root, 'src/bench/page/peer-modules.ts') } : undefined,
     );
-    build.onResolve({ filter: /^\.\/chart\.js$/ }, ({ path }) => ({ path, external: true }));
   },
 };
 

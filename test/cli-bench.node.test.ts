@@ -8,6 +8,8 @@ import puppeteer from 'puppeteer';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { launch } from '../scripts/launch.js';
+import { compareResults, doubtsOf } from '../src/bench/compare.js';
+import { parseResults } from '../src/bench/file.js';
 import type { BenchRun, ResultsFile } from '../src/bench/results.js';
 import { medianInterval, middleMean } from '../src/bench/statistics.js';
 import { requireCapability } from './support/capability.js';
@@ -130,47 +132,47 @@ function resultsOf(id: string, ms: number, change: (run: BenchRun) => void = () 
   return { kind: 'thinfer-bench', version: 1, runs: [run] };
 }
 
-data('compare tells slower from noise, and fails for it', async () => {
-  const before = write('before.json', resultsOf('a', 10));
-  const compared = async (name: string, file: ResultsFile, ...args: string[]) => {
-    const { status, stdout, stderr } = await thinfer('compare', before, write(name, file), '--json', ...args);
-    const found = stdout ? JSON.parse(stdout) : undefined;
-    const warm = found?.comparisons.find(({ metric }: { metric: string }) => metric === 'warm');
-    return { status, stderr, verdict: warm?.verdict, doubts: found?.doubts };
-  };
-  const plain = ({ status, verdict }: { status: number | null; verdict: string }) => [status, verdict];
-  assert.equal(plain(await compared('near.json', resultsOf('b', 10.8))), [0, 'same']);
-  assert.equal(plain(await compared('slow.json', resultsOf('b', 12))), [3, 'slower']);
-  assert.equal(plain(await compared('slow.json', resultsOf('b', 12), '--threshold', '30')), [0, 'same']);
-  assert.equal(plain(await compared('fast.json', resultsOf('b', 5))), [0, 'faster']);
+data('comparing tells slower from noise', () => {
+  const before = resultsOf('a', 10);
+  const verdict = (after: ResultsFile, threshold = 0.05, relative?: 'ort') =>
+    compareResults(before, after, { threshold, relative }).find(({ metric }) => metric === 'warm')!.verdict;
+  assert.is(verdict(resultsOf('b', 10.8)), 'same');
+  assert.is(verdict(resultsOf('b', 12)), 'slower');
+  assert.is(verdict(resultsOf('b', 12), 0.3), 'same');
+  assert.is(verdict(resultsOf('b', 5)), 'faster');
   // Twice as slow as before, and so is the peer: the machine was.
-  assert.equal(plain(await compared('slow.json', resultsOf('b', 20), '--relative', 'ort')), [0, 'same']);
+  assert.is(verdict(resultsOf('b', 20), 0.05, 'ort'), 'same');
   const broken = resultsOf('b', 10, ({ models }) => {
     models[0].runtimes[0] = { name: 'thinfer', version: '', failed: 'off by 1', wrong: true };
   });
-  assert.equal(plain(await compared('broken.json', broken)), [3, 'broken']);
+  assert.is(verdict(broken), 'broken');
   const throttled = resultsOf('b', 10, ({ ceilings }) => {
     ceilings[0].gmacs = 10;
   });
-  assert.match((await compared('throttled.json', throttled)).doubts[0], /50 % of its speed/);
+  assert.match(doubtsOf(before, throttled)[0], /50 % of its speed/);
+});
+
+data('compare fails for a regression, and when there is nothing to compare', async () => {
+  const before = write('before.json', resultsOf('a', 10));
+  const slow = await thinfer('compare', before, write('slow.json', resultsOf('b', 12)));
+  assert.is(slow.status, 3);
+  assert.match(slow.stdout, /1\.20 x \| slower/);
   const other = resultsOf('b', 10, ({ models }) => {
     models[0].model = 'b.onnx';
   });
-  const nothing = await compared('other.json', other);
+  const nothing = await thinfer('compare', before, write('other.json', other));
   assert.is(nothing.status, 1);
   assert.match(nothing.stderr, /expected something that both measured/);
 });
 
-data('files that are no results are refused', async () => {
+data('files that are no results are refused', () => {
   for (const [contents, said] of [
     ['{', /as JSON/],
     ['[]', /an array/],
-    [{ kind: 'thinfer-bench', version: 99, runs: [] }, /version 1 or older, got 99/],
-    [{ kind: 'thinfer-bench', version: 1, runs: [{ id: 'x' }] }, /runs\[0\]\.date: expected string/],
+    ['{ "kind": "thinfer-bench", "version": 99, "runs": [] }', /version 1 or older, got 99/],
+    ['{ "kind": "thinfer-bench", "version": 1, "runs": [{ "id": "x" }] }', /runs\[0\]\.date: expected string/],
   ] as const) {
-    const { status, stderr } = await thinfer('report', write('wrong.json', contents));
-    assert.is(status, 1);
-    assert.match(stderr, said);
+    assert.throws(() => parseResults(contents, 'wrong.json'), said);
   }
 });
 
@@ -216,8 +218,8 @@ bench('says what is missing', async () => {
     [['nowhere.onnx', '--browser', 'node'], 1, /nowhere\.onnx/],
     [[student, '--backends', 'cuda'], 2, /--backends: expected some of wasm, webgpu/],
     [[student, '--budget', 'long'], 2, /--budget: expected a number/],
-    [[student, '--browser-url', 'ws://127.0.0.1:9/', '--host', '127.0.0.1'], 2, /a browser that answers/],
-    [[student, '--executable', join(folder, 'none')], 2, /--browser: expected a chrome that starts/],
+    [[student, '--browser-url', 'ws://127.0.0.1:9/', '--host', '127.0.0.1'], 1, /a browser that answers/],
+    [[student, '--executable', join(folder, 'none')], 1, /--browser: expected a chrome that starts/],
     [['shapes', '--shape', '12'], 2, /--shape: expected sizes/],
     [['shapes', '--only', 'magic'], 2, /--only: expected beginnings of dense/],
   ] as [string[], number, RegExp][]) {

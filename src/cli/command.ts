@@ -57,11 +57,14 @@ function requireKnown(name: string, { args, variadic }: Command, rawArgs: string
   }
 }
 
+const STATUSES = '0 fine, 1 something failed, 2 wrong usage, 3 a wrong answer or a regression';
+
 async function help(command: Command, parent?: Command): Promise<string> {
   const rendered = await renderUsage(command, parent);
   const usage = pc.isColorSupported ? rendered : stripVTControlCharacters(rendered);
   const { examples = [] } = command;
   const lines = examples.length > 0 ? ['EXAMPLES', '', ...examples.map((line) => `  ${line}`), ''] : [];
+  if (!parent) lines.push(`EXIT STATUS ${STATUSES}`, '');
   return `${usage.replace(/ +$/gm, '').trimEnd()}\n\n${lines.join('\n')}`;
 }
 

@@ -9,6 +9,7 @@ export async function reported(command: () => Promise<void>): Promise<void> {
   } catch (error) {
     if (!(error instanceof ThinferError)) throw error;
     console.error(pc.red(`thinfer: ${error.message}`));
-    process.exitCode = error.place.startsWith('--') ? EXIT.usage : EXIT.failed;
+    const mistyped = error.code === 'bad-argument' && error.place.startsWith('--');
+    process.exitCode = mistyped ? EXIT.usage : EXIT.failed;
   }
 }

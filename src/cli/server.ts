@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { extname, join, normalize } from 'node:path';
+import { extname, join, normalize, sep } from 'node:path';
 
 const TYPES: Record<string, string> = {
   '.html': 'text/html',
@@ -74,7 +74,7 @@ export async function startServer({
     for (const [prefix, folder] of Object.entries(folders)) {
       if (!path.startsWith(prefix)) continue;
       const file = normalize(join(folder, path.slice(prefix.length)));
-      if (!file.startsWith(normalize(folder))) break;
+      if (!file.startsWith(join(folder, sep))) break;
       try {
         return send(200, await readFile(file), TYPES[extname(file)] ?? 'application/octet-stream');
       } catch {

@@ -13,13 +13,21 @@ export interface Figure {
 
 export type Block = Section | Figure;
 
-/** Colours hold 3:1 against either ground; those of text and lines follow the theme. */
+/** Colours of drawings on light and on dark ground, each 3:1 against it. */
+export const PALETTE: readonly (readonly [light: string, dark: string])[] = [
+  ['#1f66d0', '#5b9bff'],
+  ['#c25a00', '#ff9a3d'],
+  ['#1a7f37', '#4ac26b'],
+  ['#8250df', '#b98cff'],
+  ['#a8327e', '#f778ba'],
+  ['#6a737d', '#a3acb7'],
+  ['#0a7d8c', '#39c5cf'],
+];
+
 const STYLE = `
 :root { color-scheme: light dark; --line: #8884; --dim: light-dark(#555, #aaa); --bar: light-dark(#2f6fd635, #4a8df050);
   --ground: light-dark(#fff, #14171c); --text: light-dark(#1b1f24, #e2e6eb); --plot-background: var(--ground);
-  --c0: light-dark(#1f66d0, #5b9bff); --c1: light-dark(#c25a00, #ff9a3d); --c2: light-dark(#1a7f37, #4ac26b);
-  --c3: light-dark(#8250df, #b98cff); --c4: light-dark(#a8327e, #f778ba); --c5: light-dark(#6a737d, #a3acb7);
-  --c6: light-dark(#0a7d8c, #39c5cf); }
+  ${PALETTE.map(([light, dark], i) => `--c${i}: light-dark(${light}, ${dark});`).join(' ')} }
 body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
   background: var(--ground); color: var(--text); }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere; margin-right: 6rem; }

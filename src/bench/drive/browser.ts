@@ -72,12 +72,11 @@ export async function startBrowser(options: Omit<BrowserOptions, 'url'>): Promis
   const extraPrefsFirefox = { 'dom.webgpu.enabled': true };
   const launch = (more: LaunchOptions) =>
     puppeteer.launch({ ...common, browser: name, headless: true, args, extraPrefsFirefox, ...more });
-  if (executable) return launch({ executablePath: executable });
   try {
-    return await launch({});
+    return await launch(executable ? { executablePath: executable } : {});
   } catch (error) {
     // Puppeteer has none of its own: the one that is installed for everybody.
-    if (name === 'chrome') {
+    if (name === 'chrome' && !executable) {
       try {
         return await launch({ channel: 'chrome' });
       } catch {
@@ -88,7 +87,7 @@ export async function startBrowser(options: Omit<BrowserOptions, 'url'>): Promis
       code: 'unsupported',
       place: '--browser',
       expected: `a ${name} that starts`,
-      got: (error as Error).message.split('\n')[0],
+      got: (error as Error).message.split('\n').filter(Boolean).slice(0, 3).join(' ').slice(0, 300),
       hint: `npx puppeteer browsers install ${name}, or name one: --executable /usr/bin/${name === 'chrome' ? 'chromium' : 'firefox'}`,
     });
   }

@@ -1,7 +1,9 @@
 // Peers as the user installed them: where their packages lie, and which models they read.
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { Wrapped } from '../../../bench/wrapped.js';
 import type { BackendName } from '../../plan/variant.js';
+import type { Contender } from '../page/types.js';
 import type { PeerName } from '../results.js';
 import { findPackage } from './packages.js';
 import type { Subject } from './run.js';
@@ -15,6 +17,8 @@ export interface PeerFiles {
   entry(backend: BackendName): string;
   /** Why it can't run a model, or undefined. */
   refuses(subject: Subject): string | undefined;
+  /** The model as the peer takes it, where that is another file, and what codes in ours mean. */
+  rewrite?(bytes: Uint8Array): { bytes: Uint8Array; codes: Contender['codes'] } | undefined;
 }
 
 export const PACKAGES: Readonly<Record<PeerName, readonly string[]>> = {
@@ -24,16 +28,19 @@ export const PACKAGES: Readonly<Record<PeerName, readonly string[]>> = {
 };
 
 const isTflite = ({ file }: Subject) => file.toLowerCase().endsWith('.tflite');
-const takesCodes = ({ inputs }: Subject) => Object.values(inputs).some(({ data }) => !(data instanceof Float32Array));
-
 const REFUSES: Readonly<Record<PeerName, (subject: Subject) => string | undefined>> = {
   ort: (subject) => (isTflite(subject) ? 'it reads ONNX' : undefined),
-  litert: (subject) => {
-    if (!isTflite(subject)) return 'it reads TensorFlow Lite';
-    return takesCodes(subject) ? 'LiteRT.js takes no 8-bit inputs' : undefined;
-  },
+  litert: (subject) => (isTflite(subject) ? undefined : 'it reads TensorFlow Lite'),
   tfjs: () => 'it reads neither ONNX nor TensorFlow Lite; it takes part in thinfer bench shapes',
 };
+
+/** LiteRT.js takes no 8-bit inputs and gives no such outputs: a QUANTIZE before and a DEQUANTIZE behind change that. */
+function withFloats(bytes: Uint8Array) {
+  const wrapped = new Wrapped(bytes);
+  const { inputs, outputs } = wrapped;
+  if (![...inputs, ...outputs].some(Boolean)) return undefined;
+  return { bytes: wrapped.bytes(), codes: { inputs, outputs } };
+}
 
 /** Where a package is put on the server. */
 export const modulesPath = (name: string): string => `/peers/${name}/`;
@@ -81,6 +88,7 @@ export function findPeers(
       script: `${scripts}${name}.js`,
       entry: (backend) => (server ? `${server}/peers/${FILES[name][backend]}` : inNode()),
       refuses: REFUSES[name],
+      rewrite: name === 'litert' ? withFloats : undefined,
     });
   }
   return { peers, folders };

@@ -80,7 +80,7 @@ interface Prepared {
   inputs: Data[];
   expected?: Data[];
   outputs: string[];
-  peers: PeerFiles[];
+  peers: (Pick<Contender, 'model' | 'codes'> & { peer: PeerFiles })[];
 }
 
 function prepare(subject: Subject, peers: readonly PeerFiles[], publish: Publish, notes: string[]): Prepared {
@@ -98,19 +98,33 @@ function prepare(subject: Subject, peers: readonly PeerFiles[], publish: Publish
     const dtype = elementType(graph.values.get(graph.outputs[i].value)!);
     return { name, shape, dtype, url: publish(`/expected/${model}/${i}`, bytesOf(data)) };
   });
-  const able: PeerFiles[] = [];
+  const url = publish(`/models/${model}`, bytes);
+  const able: Prepared['peers'] = [];
   for (const peer of peers) {
     const why = peer.refuses(subject);
     if (why) notes.push(`${model}: ${peer.name} is left out: ${why}`);
-    else able.push(peer);
+    else {
+      const other = peer.rewrite?.(bytes);
+      const file = other ? publish(`/models/${peer.name}/${model}`, other.bytes) : url;
+      able.push({ peer, model: file, codes: other?.codes });
+    }
   }
   const outputs = graph.outputs.map(({ name }) => name);
-  return { subject, model, url: publish(`/models/${model}`, bytes), bytes, inputs, expected, outputs, peers: able };
+  return { subject, model, url, bytes, inputs, expected, outputs, peers: able };
 }
 
 function contendersOf({ subject, url, peers }: Prepared, backend: BackendName): Contender[] {
   const ours: Contender = { name: 'thinfer', script: subject.script, model: url };
-  return [ours, ...peers.map(({ name, script, entry }) => ({ name, script, entry: entry(backend), model: url }))];
+  return [
+    ours,
+    ...peers.map(({ peer: { name, script, entry }, model, codes }) => ({
+      name,
+      script,
+      entry: entry(backend),
+      model,
+      codes,
+    })),
+  ];
 }
 
 interface ColdRun extends ColdResult {

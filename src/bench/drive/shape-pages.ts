@@ -4,7 +4,6 @@
 import type { Browser, Page } from 'puppeteer';
 import type {
   BenchPage,
-  Chart,
   Message,
   OperatorTimings,
   PageFacts,
@@ -39,8 +38,6 @@ export interface OpenPage {
   measure(shape: string, without: readonly string[]): Promise<ShapeTimings>;
   measureOperator(operator: string, without: readonly string[]): Promise<OperatorTimings>;
   study(kind: StudyKind, point: string): Promise<StudyTimings>;
-  /** @returns SVG */
-  draw(chart: Chart): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -124,11 +121,6 @@ export async function openPage(venue: Venue, options: PageOptions, onStep: (step
         const message = await ask(() => tab.evaluate((k, p) => bench.study(k, p), kind, point));
         if (message.type !== 'study') throw new Error(`the page answered ${message.type}`);
         return message.timings;
-      },
-      async draw(chart) {
-        const message = await ask(() => tab.evaluate((c) => bench.draw(c), chart));
-        if (message.type !== 'chart') throw new Error(`the page answered ${message.type}`);
-        return message.svg;
       },
       close,
     };

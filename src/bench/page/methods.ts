@@ -18,7 +18,7 @@ const BATCH_MS = 20;
 const LEAST_ROUNDS = 6;
 const TIMEOUT_MS = 120_000;
 /** Runs node by node: milliseconds of one, in which kernels are repeated, and how many. */
-const PROFILE_MS = 10;
+const PROFILE_MS = 40;
 const MOST_REPEATS = 50;
 const PROFILE_RUNS = 24;
 const PROFILE_BUDGET_MS = 1000;
@@ -29,11 +29,11 @@ async function dataOf({ url, dtype }: Data): Promise<Elements> {
   return asData(dtype, (await bytesOf(url)).buffer) as Elements;
 }
 
-async function wantedOf(task: Task, { model, entry = '' }: Contender): Promise<Wanted> {
+async function wantedOf(task: Task, { model, entry = '', codes }: Contender): Promise<Wanted> {
   const inputs = await Promise.all(
     task.inputs.map(async (input) => ({ name: input.name, shape: input.shape, data: await dataOf(input) })),
   );
-  return { ...task, model, entry, inputs };
+  return { ...task, model, entry, codes, inputs };
 }
 
 const openFrom = async (script: string): Promise<Open> => (await import(script)).open;

@@ -1,4 +1,5 @@
 // What is asked of a page, or of a process of Node, and what it answers. Plain data: it crosses a process boundary.
+import type { Codes } from '../../../bench/codes.js';
 import type { ElementType } from '../../dtype.js';
 import type { BackendName } from '../../plan/variant.js';
 import type { Difference, Elements } from '../answers.js';
@@ -22,6 +23,8 @@ export interface Contender {
   entry?: string;
   /** Of the model's file. */
   model: string;
+  /** What codes of the task's inputs and outputs stand for, where the contender's file takes and gives f32 instead. */
+  codes?: { inputs: (Codes | undefined)[]; outputs: (Codes | undefined)[] };
 }
 
 export interface Task {
@@ -73,6 +76,7 @@ export type Answers = { [M in keyof Methods]: Awaited<ReturnType<Methods[M]>> };
 export interface Wanted extends Omit<Task, 'inputs'> {
   model: string;
   entry: string;
+  codes: Contender['codes'];
   inputs: { name: string; shape: number[]; data: Elements }[];
 }
 

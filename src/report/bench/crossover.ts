@@ -1,33 +1,54 @@
 import * as Plot from '@observablehq/plot';
 import type { CrossoverRow } from '../../bench/results.js';
-import type { Figure } from '../html.js';
+import { type Figure, PALETTE } from '../html.js';
 import { color, draw } from './draw.js';
 
 const COLUMNS = 3;
 
-/** Time over our own dense f32 by density, a small plot for each shape. */
-export function crossoverFigure(rows: readonly CrossoverRow[]): Figure | undefined {
+/** As a file of its own, that reads on light and dark ground. */
+export function crossoverSvg(rows: readonly CrossoverRow[]): string {
+  const { svg } = crossoverFigure(rows, true)!;
+  const variables = (i: 0 | 1) => PALETTE.map((pair, c) => `--c${c}: ${pair[i]};`).join(' ');
+  const style =
+    `svg { color: #1f2328; ${variables(0)} }\n` +
+    `@media (prefers-color-scheme: dark) { svg { color: #d1d7e0; ${variables(1)} } }`;
+  return `${svg.replace(/^<svg([^>]*)>/, `<svg xmlns="http://www.w3.org/2000/svg"$1><style>${style}</style>`)}\n`;
+}
+
+/**
+ * Time over our own dense f32 by density, a small plot for each shape.
+ * @param inside the legend is part of the drawing
+ */
+export function crossoverFigure(rows: readonly CrossoverRow[], inside = false): Figure | undefined {
   if (rows.length === 0) return undefined;
   const titles = (row: CrossoverRow) => (row.threads > 1 ? `${row.shape}, ${row.threads} threads` : row.shape);
   const shapes = [...new Set(rows.map(titles))];
   const series = [...new Set(rows.map(({ weights }) => weights))].filter((weights) => weights !== 'dense');
-  // Dense does not depend on the density: the fastest of its times is the one least disturbed.
-  const dense = new Map<string, number>();
-  for (const row of rows) {
-    if (row.weights === 'dense')
-      dense.set(titles(row), Math.min(dense.get(titles(row)) ?? Number.POSITIVE_INFINITY, row.ms));
-  }
+  // Raced together, and so met by the same disturbances.
+  const denseOf = (row: CrossoverRow) =>
+    rows.find((one) => one.weights === 'dense' && one.density === row.density && titles(one) === titles(row))?.ms;
   const cell = (title: string) => ({
     fx: shapes.indexOf(title) % COLUMNS,
     fy: Math.floor(shapes.indexOf(title) / COLUMNS),
   });
   const points = rows.flatMap((row) => {
-    const base = dense.get(titles(row));
+    const base = denseOf(row);
     if (row.weights === 'dense' || base === undefined) return [];
     return [{ ...cell(titles(row)), x: row.density, y: row.ms / base, series: row.weights }];
   });
   const heads = shapes.map((text) => ({ ...cell(text), text }));
-  const down = Math.ceil(shapes.length / COLUMNS);
+  const cells = shapes.length + Number(inside);
+  const down = Math.ceil(cells / COLUMNS);
+  const last = { fx: (cells - 1) % COLUMNS, fy: down - 1 };
+  const legend = inside
+    ? series.flatMap((name, i) => {
+        const at = { fx: () => last.fx, fy: () => last.fy, frameAnchor: 'top-left', dy: 14 + 20 * i } as const;
+        return [
+          Plot.dot([name], { ...at, dx: 8, r: 4, fill: color(i) }),
+          Plot.text([name], { ...at, dx: 18, dy: at.dy - 5, text: [name], textAnchor: 'start', fill: 'currentColor' }),
+        ];
+      })
+    : [];
   const [least, most] = [Math.min(...points.map(({ y }) => y)) / 1.2, Math.max(...points.map(({ y }) => y)) * 1.2];
   return {
     title: 'From which density sparse weights are faster',
@@ -78,6 +99,7 @@ export function crossoverFigure(rows: readonly CrossoverRow[]): Figure | undefin
           fill: 'currentColor',
           fontWeight: 'bold',
         }),
+        ...legend,
       ],
     }),
   };

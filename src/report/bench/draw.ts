@@ -26,7 +26,7 @@ export const LONGEST = 44;
 export const short = (name: string): string => (name.length <= LONGEST ? name : `…${name.slice(1 - LONGEST)}`);
 
 export function draw(options: Plot.PlotOptions): string {
-  const style = { fontSize: '12px', background: 'none', color: 'inherit' };
+  const style = { fontSize: '12px', background: 'none' };
   const svg = Plot.plot({ document: document as unknown as Document, width: WIDTH, style, ...options });
   svg.setAttribute('role', 'img');
   return svg.outerHTML;

@@ -87,7 +87,7 @@ export function speedUpFigure(models: readonly Labelled[]): Figure | undefined {
     title: 'Speed-up of models',
     facts: ["Another runtime's time over ours, warm, taking turns in one page.", INTERVALS],
     legend: runtimeLegend(ratios.map(({ peer }) => peer)),
-    svg: ratioPlot(ratios, 'times as fast as →'),
+    svg: ratioPlot(ratios, 'thinfer is so many times as fast →'),
   };
 }
 
@@ -108,6 +108,6 @@ export function shapeFigure(shapes: readonly ShapeRow[]): Figure | undefined {
       INTERVALS,
     ],
     legend: runtimeLegend(ratios.map(({ peer }) => peer)),
-    svg: ratioPlot(ratios, 'times as fast as →'),
+    svg: ratioPlot(ratios, 'thinfer is so many times as fast →'),
   };
 }

@@ -13,15 +13,21 @@ interface Point {
 
 const ROOF_HEIGHT = 350;
 
-/** Places of labels on a logarithmic axis, from the top: each at least `step` times as low as the one above. */
+/** Labels of points with so many times the intensity of another's may stand beside it. */
+const BESIDE = 2.5;
+
+/** Places of labels on a logarithmic axis, from the top: each at least `step` times as low as one above that it would touch. */
 function apart(points: readonly Point[], step: number): (Point & { at: number })[] {
-  let above = Number.POSITIVE_INFINITY;
-  return [...points]
-    .sort((a, b) => b.gmacs - a.gmacs)
-    .map((point) => {
-      above = Math.min(point.gmacs, above / step);
-      return { ...point, at: above };
-    });
+  const placed: (Point & { at: number })[] = [];
+  for (const point of [...points].sort((a, b) => b.gmacs - a.gmacs)) {
+    let at = point.gmacs;
+    for (const other of placed) {
+      const near = Math.abs(Math.log(point.intensity / other.intensity)) < Math.log(BESIDE);
+      if (near && at > other.at / step) at = other.at / step;
+    }
+    placed.push({ ...point, at });
+  }
+  return placed;
 }
 
 /** Achieved rates under the roof of what the machine can do (Williams, Waterman, Patterson 2009). */

@@ -42,7 +42,9 @@ export const describeRun = ({ machine, client, date, thinfer }: BenchRun): strin
   client.remote
     ? `in ${client.browser}, ${client.cores} cores, somewhere else (${client.userAgent})`
     : `in ${client.browser} on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryBytes ? `${formatBytes(machine.memoryBytes)}, ` : ''}${machine.platform}`,
-  `WebGPU: ${client.adapter ?? 'none'}; ${client.isolated ? 'cross-origin isolated' : 'not isolated: no threads'}`,
+  ...(client.userAgent
+    ? [`WebGPU: ${client.adapter ?? 'none'}; ${client.isolated ? 'cross-origin isolated' : 'not isolated: no threads'}`]
+    : []),
 ];
 
 /** Every runtime with a model on one backend. */
