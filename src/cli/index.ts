@@ -6,6 +6,7 @@ const main = defineCommand({
   subCommands: {
     demo: () => import('./demo.js').then(({ demo }) => demo),
     tune: () => import('./tune.js').then(({ tune }) => tune),
+    compress: () => import('./compress.js').then(({ compress }) => compress),
     advise: () => import('./advise.js').then(({ advise }) => advise),
   },
 });

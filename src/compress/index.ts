@@ -1,5 +1,7 @@
 // Compression after training: from a graph to one that the kernels run in fewer bytes and less time.
 
+export type { Graph } from '../graph/ir.js';
+export { Model, type ModelOptions } from '../graph/model.js';
 export { type AutoOptions, auto, type FrontPoint, type Measured, mixed } from './auto/auto.js';
 export { CANDIDATES, type Candidate } from './auto/candidates.js';
 export { binarize, ternarize, xnorize } from './binary.js';
@@ -11,6 +13,7 @@ export {
   compress,
   type LayerReport,
 } from './compress.js';
+export { merge } from './merge.js';
 export { type ByLayerOptions, pruneByLayer } from './pruning/by-layer.js';
 export { type FilterOptions, pruneFilters } from './pruning/filters.js';
 export type { Importance } from './pruning/importance.js';
