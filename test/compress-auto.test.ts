@@ -9,6 +9,7 @@ import { ThinferError } from '../src/errors.js';
 import { Model } from '../src/graph/model.js';
 import { optimize } from '../src/graph/passes/index.js';
 import { readOnnx } from '../src/onnx/index.js';
+import { toHtml, toTable } from '../src/report/index.js';
 import { convolutions, imageBatches, layer, layersOf, linears, run, runsAs, runtime } from './support/compress-nets.js';
 import { readFashion, readFixture } from './support/fixtures.js';
 import { createRandom, normals } from './support/random.js';
@@ -88,6 +89,12 @@ test('speed: candidates are measured, the chosen model is on the front and withi
       assert.ok(reason !== undefined || (loss >= 0 && Number.isFinite(bytes) && Number.isFinite(ms)), name);
     }
   }
+  // The report of it: every whole model is a point, and bold what was chosen.
+  const page = toHtml(report, 'auto');
+  assert.is(page.match(/<circle/g)!.length, front.length);
+  assert.is(page.match(/r="7"/g)!.length, 1);
+  assert.match(page, 'Candidates of stem');
+  assert.match(toTable(report), 'Whole models');
   await runsAs(graph, { dims: [1, 2, 8, 8], data: normals(createRandom(3), 128) });
 });
 

@@ -1,14 +1,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { defineCommand } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
-import Table from 'cli-table3';
-import { auto, type CompressionReport, merge, compress as run, type Step } from '../compress/index.js';
+import { auto, merge, compress as run, type Step } from '../compress/index.js';
 import { describe, ThinferError } from '../errors.js';
 import { type Graph, isLayer } from '../graph/ir.js';
 import { optimize } from '../graph/passes/index.js';
 import { readOnnx } from '../onnx/index.js';
 import { writeOnnx } from '../onnx/write/index.js';
 import type { BackendName } from '../plan/variant.js';
+import { toHtml, toTable } from '../report/index.js';
 import { createRuntime } from '../runtime.js';
 import { readTflite } from '../tflite/index.js';
 import { readCalibration } from './compress-data.js';
@@ -48,6 +48,15 @@ function shareOf(text: string, place: string): number {
   throw new ThinferError({ code: 'bad-argument', place, expected: 'a share, like 1% or 0.01', got: describe(text) });
 }
 
+/** `90s`, `10m`, `1h`. */
+function secondsOf(text: string): number {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([smh])$/.exec(text) ?? [];
+  if (number !== undefined && Number(number) > 0)
+    return Number(number) * { s: 1, m: 60, h: 3600 }[unit as 's' | 'm' | 'h'];
+  const expected = 'a time, like 90s, 10m or 1h';
+  throw new ThinferError({ code: 'bad-argument', place: '--budget', expected, got: describe(text) });
+}
+
 export const compress = defineCommand({
   meta: { name: 'compress', description: 'Compress a trained model, and write it as ONNX.' },
   args: {
@@ -72,6 +81,7 @@ export const compress = defineCommand({
     auto: { type: 'boolean', default: false, description: 'Measure, and choose a form for each layer' },
     'max-drop': { type: 'string', default: '1%', description: '--auto: how much less accurate the model may get' },
     target: { type: 'enum', options: ['speed', 'size'], default: 'speed', description: '--auto: what is to be little' },
+    budget: { type: 'string', description: '--auto: time to measure in, e.g. 90s, 10m or 1h' },
     shard: { type: 'string', description: 'I/N: only every N-th layer from the I-th on, for one of N machines' },
     huffman: { type: 'boolean', default: false, description: 'Store codes Huffman-coded, for thinfer alone' },
     backend: {
@@ -81,6 +91,7 @@ export const compress = defineCommand({
       description: 'Where calibration data runs, and what --auto makes fast',
     },
     threads: { type: 'string', description: 'WASM threads; default: the cores, up to 8' },
+    html: { type: 'string', description: 'Write the report to this file, as a page' },
     report: { type: 'string', description: 'Write what was done and measured to this file, as JSON' },
   },
   run: ({ args }) =>
@@ -89,7 +100,9 @@ export const compress = defineCommand({
       const { in: input, out, threads } = args;
       const graph = await readGraph(input);
       const only = args.shard === undefined ? undefined : shardOf(args.shard, graph);
+      const seconds = args.budget === undefined ? undefined : secondsOf(args.budget);
       const steps = plan(args.steps, args.auto, {
+        seconds,
         maxDrop: args['max-drop'],
         target: args.target as 'speed' | 'size',
         only,
@@ -105,8 +118,9 @@ export const compress = defineCommand({
         const result = await run(graph, steps, { calibration, runtime, onProgress });
         bar.stop();
         await writeFile(out, writeOnnx(result.graph, { huffman: args.huffman }));
-        console.log(tableOf(result.report));
+        console.log(toTable(result.report));
         console.log(`The model is in ${out}`);
+        await save(args.html, toHtml(result.report, `${input}, compressed`), 'The report is');
         await save(args.report, `${JSON.stringify(result.report, null, 1)}\n`, 'The report is');
       } finally {
         bar.stop();
@@ -118,7 +132,7 @@ export const compress = defineCommand({
 function plan(
   steps: string | undefined,
   automatic: boolean,
-  { maxDrop, target, only }: { maxDrop: string; target: 'speed' | 'size'; only?: readonly string[] },
+  { maxDrop, only, ...rest }: { maxDrop: string; target: 'speed' | 'size'; seconds?: number; only?: readonly string[] },
 ): Step[] {
   if (automatic === (steps !== undefined) || (automatic && only)) {
     const expected = only ? '--steps with --shard' : 'either --steps or --auto';
@@ -129,7 +143,7 @@ function plan(
       got: automatic ? '--auto' : 'neither',
     });
   }
-  return steps === undefined ? [auto({ target, maxDrop: shareOf(maxDrop, '--max-drop') })] : stepsOf(steps, only);
+  return steps === undefined ? [auto({ ...rest, maxDrop: shareOf(maxDrop, '--max-drop') })] : stepsOf(steps, only);
 }
 
 async function mergeFiles([input, out, ...parts]: readonly string[], huffman: boolean): Promise<void> {
@@ -141,25 +155,4 @@ async function mergeFiles([input, out, ...parts]: readonly string[], huffman: bo
   for (const part of parts) graphs.push(await readGraph(part));
   await writeFile(out, writeOnnx(merge(await readGraph(input), graphs), { huffman }));
   console.log(`The model is in ${out}`);
-}
-
-const kB = (bytes: number): string => `${(bytes / 1000).toFixed(1)} kB`;
-
-function tableOf({ layers, bytes, outputs }: CompressionReport): string {
-  const table = new Table({
-    head: ['layer', 'format', 'weights', 'error', 'what was done'],
-    style: { head: ['bold'] },
-  });
-  for (const { layer, format, bytes: own, weightError, did } of layers) {
-    const error = weightError === undefined ? '' : weightError.toPrecision(2);
-    const formats = format.before === format.after ? format.before : `${format.before} -> ${format.after ?? 'others'}`;
-    table.push([layer, formats, `${kB(own.before)} -> ${kB(own.after)}`, error, did.join('; ')]);
-  }
-  const lines = [`${table}`, `weights: ${kB(bytes.before)} -> ${kB(bytes.after)}`];
-  const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
-  if (outputs)
-    lines.push(`outputs: relative error ${outputs.error.toPrecision(2)}, same class ${percent(outputs.agreement)}`);
-  if (outputs?.accuracy)
-    lines.push(`accuracy: ${percent(outputs.accuracy.before)} -> ${percent(outputs.accuracy.after)}`);
-  return lines.join('\n');
 }

@@ -1,4 +1,5 @@
 import { escape as escapeHtml } from 'html-escaper';
+import { toSvg } from './plot.js';
 import type { Section } from './sections.js';
 
 const STYLE = `
@@ -13,6 +14,8 @@ th { font-weight: 600; } .right { text-align: right; }
 td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 24rem; }
 .strong td { font-weight: 600; } .weak td { opacity: .6; }
 .bar { background: linear-gradient(var(--bar) 0 0) right / var(--share) 100% no-repeat; }
+svg.plot { max-width: 100%; height: auto; font-size: 11px; } .plot text { fill: var(--dim); } .plot line { stroke: var(--line); }
+.plot circle { fill: #4a7dd0; }
 @media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
 `;
 
@@ -33,7 +36,7 @@ ${sections.map(toSection).join('\n')}
 `;
 }
 
-function toSection({ title, facts = [], columns, rows }: Section): string {
+function toSection({ title, facts = [], plot, columns, rows }: Section): string {
   const classOf = (i: number) => (columns[i].align ? ' class="right"' : '');
   const head = columns.map((column, i) => `<th scope="col"${classOf(i)}>${escapeHtml(column.title)}</th>`).join('');
   const body = rows.map(({ cells, strong, weak }) => {
@@ -48,6 +51,7 @@ function toSection({ title, facts = [], columns, rows }: Section): string {
   return `<section>
 <h2>${escapeHtml(title)}</h2>
 ${facts.map((fact) => `<p>${escapeHtml(fact)}</p>`).join('\n')}
+${plot ? toSvg(plot) : ''}
 <div class="wide"><table>
 <thead><tr>${head}</tr></thead>
 <tbody>

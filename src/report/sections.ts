@@ -1,6 +1,7 @@
 import type { Advice } from '../advise/index.js';
 import type { ModelReport } from '../graph/model.js';
 import type { Candidate } from '../plan/variant.js';
+import type { Plot } from './plot.js';
 
 export interface Cell {
   text: string;
@@ -19,6 +20,8 @@ export interface Section {
   title: string;
   /** Said under the title. */
   facts?: readonly string[];
+  /** Drawn on pages only. */
+  plot?: Plot;
   columns: readonly Column[];
   rows: readonly { cells: readonly (string | Cell)[]; strong?: boolean; weak?: boolean }[];
 }

@@ -37,6 +37,8 @@ export interface AutoOptions extends LayerChoice {
   heldOut?: number;
   /** Whole models that are evaluated at most. Default 8. */
   evaluations?: number;
+  /** Seconds after which nothing more is tried: the choice is among what was measured by then. Default: no limit. */
+  seconds?: number;
 }
 
 /** A candidate for a layer as it was measured. */
@@ -90,6 +92,10 @@ export function auto(options: AutoOptions = {}): Step {
     const expected = 'a share, 0 to less than 1';
     throw new ThinferError({ code: 'bad-argument', place: `auto.${name}`, expected, got: describe(share) });
   }
+  if (options.seconds !== undefined && !(options.seconds > 0)) {
+    const got = describe(options.seconds);
+    throw new ThinferError({ code: 'bad-argument', place: 'auto.seconds', expected: 'a number above 0', got });
+  }
   return {
     name: `auto for ${target}, drop at most ${maxDrop}`,
     needs: 'calibration',
@@ -128,6 +134,7 @@ class Search {
   #graph: Graph;
   #units: Unit[];
   #filters = 0;
+  readonly #start = performance.now();
   /** What methods see, and what models are judged by. */
   readonly #seen: Calibration;
   readonly #judges: Calibration;
@@ -165,6 +172,11 @@ class Search {
     return this.#conclude(points, forms);
   }
 
+  /** Whether a share of the time is over. */
+  #late(share = 1): boolean {
+    return performance.now() - this.#start > share * 1000 * (this.#options.seconds ?? Number.POSITIVE_INFINITY);
+  }
+
   #judged(graph: Graph): Promise<Answers> {
     return answersOf(graph, { ...this.#job, calibration: this.#judges });
   }
@@ -195,15 +207,13 @@ class Search {
   /** Takes filters out of all layers first, as many as half of the drop is worth. */
   async #dropFilters(float: Answers, points: Evaluated[]): Promise<void> {
     const { budget, filters = budget === undefined ? SHARES : [], only, except, maxDrop } = this.#options;
+    const moments = new MomentsCache(this.#graph);
     for (const share of [...filters].sort((a, b) => b - a)) {
+      if (this.#late()) break;
       this.#job.progress(0.05, `${Math.round(100 * share)} % of filters`);
       const notes: Note[] = [];
-      const quiet: Job = {
-        ...this.#job,
-        calibration: this.#seen,
-        note: (note) => notes.push(note),
-        progress: () => {},
-      };
+      const note = (one: Note) => notes.push(one);
+      const quiet: Job = { ...this.#job, calibration: this.#seen, moments, note, progress: () => {} };
       this.#filters = share;
       const smaller = await pruneFilters({ share, only, except }).apply(quiet);
       const units = unitsOf(smaller, { only, except }, 'auto');
@@ -238,6 +248,11 @@ class Search {
     const shares = new Map<Measured, number>();
     for (const candidate of candidates) {
       this.#job.signal?.throwIfAborted();
+      // A fifth of the time is for whole models.
+      if (this.#late(0.8)) {
+        measured.push({ candidate: candidate.name, loss: Number.NaN, bytes: Number.NaN, reason: 'no time left' });
+        continue;
+      }
       try {
         const changed = await this.#applied(graph, candidate, only, moments);
         const answers = await answersOf(changed, { ...this.#job, calibration: this.#witnesses() });
@@ -302,7 +317,7 @@ class Search {
     points: Evaluated[],
   ): Promise<number[]> {
     let [good, bad] = [-1, front.length];
-    for (let left = this.#options.evaluations; left > 0 && bad - good > 1; left--) {
+    for (let left = this.#options.evaluations; left > 0 && bad - good > 1 && !this.#late(); left--) {
       const at = Math.floor((good + bad) / 2);
       this.#job.progress(
         0.8 + 0.2 * (1 - left / this.#options.evaluations),
