@@ -1,5 +1,5 @@
 // npm run bench -- --compress: thinfer/compress on the shipped float model, in Node.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -30,7 +30,7 @@ export async function benchCompression({
   await buildWasm();
   const outfile = join(root, 'build/bench-compress.mjs');
   await build({ ...standalone, entryPoints: ['bench/compress/suite.ts'], outfile });
-  const { benchCompress } = (await import(pathToFileURL(outfile).href)) as typeof import('./suite.js');
+  const { benchCompress, METHODS } = (await import(pathToFileURL(outfile).href)) as typeof import('./suite.js');
   const images = quick ? QUICK_IMAGES : IMAGES;
   const partial: CompressRow[] = [];
   const results = await benchCompress(root, { only, images }, (row) => {
@@ -44,12 +44,21 @@ export async function benchCompression({
   });
   console.log(`float: ${percent(results.float.accuracy)}, ${Math.round(results.float.bytes / 1000)} kB`);
   const cpu = slug(cpus()[0]?.model.trim() ?? 'unknown');
-  const full = only.length === 0 && !quick;
-  const file = json ?? (full ? join(root, 'bench/results', `${cpu}-compress.json`) : undefined);
+  const kept = join(root, 'bench/results', `${cpu}-compress.json`);
+  const file = json ?? (quick ? undefined : kept);
   if (!file) return;
+  if (file === kept) results.rows = withOthers(results, kept, Object.keys(METHODS));
   writeResults(file, results);
   console.log(`results in ${relative(root, file)}`);
-  if (full) writeTable(results, relative(root, file));
+  if (file === kept) writeTable(results, relative(root, file));
+}
+
+/** The rows with those of methods that were not run this time, as they were measured last, in the order of the methods. */
+function withOthers({ rows, device, node }: CompressResults, file: string, methods: readonly string[]): CompressRow[] {
+  const last = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as CompressResults) : undefined;
+  const others = last?.device === device && last.node === node ? last.rows : [];
+  const all = [...rows, ...others.filter(({ method }) => !rows.some((row) => row.method === method))];
+  return methods.flatMap((name) => all.find(({ method }) => method === name) ?? []);
 }
 
 /** The table in docs/compress.md. */

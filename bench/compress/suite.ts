@@ -13,6 +13,8 @@ import { readOnnx } from '../../src/onnx/index.js';
 import { createRuntime } from '../../src/runtime.js';
 import { METHODS } from './methods.js';
 
+export { METHODS };
+
 /** Where Debian's package dataset-fashion-mnist puts the training images. */
 const TRAINING = '/usr/share/datasets/fashion-mnist';
 const CALIBRATION_IMAGES = 512;

@@ -60,6 +60,8 @@ export interface FrontPoint {
   /** Layer by layer; `as it is` for those that are not changed. */
   choice: string[];
   static: boolean;
+  /** Layers were made one after the other, each with what the layers before had become. */
+  refined: boolean;
   drop: number;
   error: number;
   accuracy?: Comparison['accuracy'];
@@ -169,7 +171,7 @@ class Search {
     const choices =
       budget === undefined ? await this.#descend(front, forms, float, points) : this.#within(front, forms, budget);
     if (budget !== undefined) await this.#evaluate(choices, forms, float, points);
-    return this.#conclude(points, forms);
+    return this.#conclude(points, forms, float);
   }
 
   /** Whether a share of the time is over. */
@@ -194,6 +196,7 @@ class Search {
       filters: this.#filters,
       choice,
       static: isStatic,
+      refined: false,
       drop,
       error,
       accuracy,
@@ -354,12 +357,8 @@ class Search {
     const names = choice.map((k, i) => forms[i][k].candidate?.name ?? AS_IT_IS);
     const plain = await this.#assembled(choice, forms);
     const variants = [plain];
-    if (staticActivations) {
-      const all = new Set(this.#units.flatMap(({ layers }) => layers.map(({ name }) => name)));
-      const quiet: Job = { ...this.#job, graph: plain, calibration: this.#seen, note: () => {}, progress: () => {} };
-      const coded = await quantizeActivations(quiet, all, { range: 'mse' });
-      if (coded.nodes.some((node) => isLayer(node) && node.inputCodes)) variants.push(coded);
-    }
+    const coded = staticActivations ? await this.#coded(plain) : undefined;
+    if (coded) variants.push(coded);
     const drops: number[] = [];
     for (const [i, graph] of variants.entries()) {
       const evaluated = await this.#pointOf(graph, names, i > 0, float);
@@ -369,13 +368,45 @@ class Search {
     return drops;
   }
 
+  /**
+   * The model of a choice with its layers made one after the other, so that each makes up for what the layers before lost:
+   * forms and time are the same. Undefined where that is no better.
+   */
+  async #refined({ point }: Evaluated, forms: readonly Form[][], float: Answers): Promise<Evaluated | undefined> {
+    if (point.filters !== this.#filters || point.choice.every((name) => name === AS_IT_IS) || this.#late())
+      return undefined;
+    let graph = this.#graph;
+    for (const [i, { layers }] of this.#units.entries()) {
+      const candidate = forms[i].find((form) => form.candidate?.name === point.choice[i])?.candidate;
+      this.#job.progress(0.95, `again: ${layers[0].name}`);
+      if (!candidate) continue;
+      const only = layers.map(({ name }) => name);
+      graph = await this.#applied(graph, candidate, only);
+    }
+    if (point.static) graph = (await this.#coded(graph)) ?? graph;
+    const again = await this.#pointOf(graph, point.choice, point.static, float);
+    if (!(again.point.error < point.error && again.point.drop <= Math.max(point.drop, this.#options.maxDrop)))
+      return undefined;
+    Object.assign(again.point, { refined: true, ms: point.ms, best: point.best });
+    return again;
+  }
+
+  /** The graph with static activations, where there are layers that take codes. */
+  async #coded(graph: Graph): Promise<Graph | undefined> {
+    const all = new Set(this.#units.flatMap(({ layers }) => layers.map(({ name }) => name)));
+    const quiet: Job = { ...this.#job, graph, calibration: this.#seen, note: () => {}, progress: () => {} };
+    const coded = await quantizeActivations(quiet, all, { range: 'mse' });
+    return coded.nodes.some((node) => isLayer(node) && node.inputCodes) ? coded : undefined;
+  }
+
   /** Times what was evaluated, chooses, and writes the report. */
-  async #conclude(points: Evaluated[], forms: readonly Form[][]): Promise<Graph> {
+  async #conclude(points: Evaluated[], forms: readonly Form[][], float: Answers): Promise<Graph> {
     const { target, maxDrop, budget } = this.#options;
     const origin: FrontPoint = {
       filters: 0,
       choice: forms.map(() => AS_IT_IS),
       static: false,
+      refined: false,
       drop: 0,
       error: 0,
       bytes: graphBytes(this.#job.graph),
@@ -395,7 +426,9 @@ class Search {
       point.best = !all.some(({ point: other }) => cost(other) < cost(point) && other.drop <= point.drop);
     }
     const allowed = all.filter(({ point }) => (budget === undefined ? point.drop <= maxDrop : point !== origin));
-    const chosen = allowed.reduce((best, one) => (cost(one.point) < cost(best.point) ? one : best));
+    const found = allowed.reduce((best, one) => (cost(one.point) < cost(best.point) ? one : best));
+    const chosen = (await this.#refined(found, forms, float)) ?? found;
+    if (chosen !== found) all.push(chosen);
     chosen.point.chosen = true;
     for (const note of chosen.notes) this.#job.note(note);
     for (const [i, { layers, name }] of this.#units.entries()) {
