@@ -78,6 +78,11 @@ test('speed: candidates are measured, the chosen model is on the front and withi
     assert.ok(point.ms! >= chosen.ms! || point.drop > 0.2);
     const beaten = front.some((other) => other.ms! < point.ms! && other.drop <= point.drop);
     assert.is(point.best, !beaten);
+    if (!point.refined) continue;
+    const rough = front.find(
+      (other) => !other.refined && other.static === point.static && `${other.choice}` === `${point.choice}`,
+    );
+    assert.ok(point.chosen && point.error < rough!.error && point.filters === rough!.filters);
   }
   for (const { layer: name, evidence } of report.layers) {
     const measured = evidence!.candidates as Measured[];

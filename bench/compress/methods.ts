@@ -5,6 +5,7 @@ import {
   auto,
   biasCorrected,
   cluster,
+  cp,
   equalize,
   gptq,
   hash,
@@ -17,7 +18,9 @@ import {
   quantize,
   removeLayers,
   type Step,
+  svd,
   ternarize,
+  tucker2,
 } from '../../src/compress/index.js';
 
 const STATIC = { format: 'int8', activations: { range: 'mse' } } as const;
@@ -57,6 +60,9 @@ export const METHODS: Readonly<Record<string, () => readonly Step[]>> = {
   'ternary: bias corrected': () => [biasCorrected(ternarize())],
   'codebook of 16': () => [cluster(16)],
   'hashed: 256': () => [hash(256)],
+  'SVD in half of the weights': () => [svd({ rank: { size: 0.5 } })],
+  'Tucker-2 in half of the weights': () => [tucker2({ rank: { size: 0.5 } })],
+  'CP in half of the weights': () => [cp({ rank: { size: 0.5 } })],
   'OBS 80 % + int8': () => [obs(0.8), quantize('int8')],
   'OBS 80 % + codebook of 16': () => [obs(0.8), cluster(16)],
   'filters 25 % + int8 static': () => [pruneFilters(0.25), quantize(STATIC)],

@@ -22,6 +22,10 @@ const METHODS: Readonly<Record<string, { method: Method; short?: string }>> = {
   xnorize: { method: methods.xnorize },
   cluster: { method: methods.cluster, short: 'entries' },
   hash: { method: methods.hash, short: 'entries' },
+  deepCompression: { method: methods.deepCompression, short: 'sparsity' },
+  svd: { method: methods.svd, short: 'rank' },
+  tucker2: { method: methods.tucker2, short: 'rank' },
+  cp: { method: methods.cp, short: 'rank' },
 };
 
 /** Methods of which a layer's result has nothing to do with other layers, with what makes them so. */

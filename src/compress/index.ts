@@ -13,6 +13,7 @@ export {
   compress,
   type LayerReport,
 } from './compress.js';
+export { cp, type LowRankOptions, type Rank, svd, type TuckerOptions, tucker2 } from './lowrank/lowrank.js';
 export { merge } from './merge.js';
 export { type ByLayerOptions, pruneByLayer } from './pruning/by-layer.js';
 export { type FilterOptions, pruneFilters } from './pruning/filters.js';

@@ -387,7 +387,7 @@ class Search {
     const again = await this.#pointOf(graph, point.choice, point.static, float);
     if (!(again.point.error < point.error && again.point.drop <= Math.max(point.drop, this.#options.maxDrop)))
       return undefined;
-    Object.assign(again.point, { refined: true, ms: point.ms, best: point.best });
+    Object.assign(again.point, { refined: true, ms: point.ms });
     return again;
   }
 
@@ -422,13 +422,13 @@ class Search {
       for (const [i, { point }] of all.entries()) point.ms = times[i];
     }
     const cost = ({ ms, bytes }: FrontPoint) => (target === 'speed' ? ms! : bytes);
-    for (const { point } of all) {
-      point.best = !all.some(({ point: other }) => cost(other) < cost(point) && other.drop <= point.drop);
-    }
     const allowed = all.filter(({ point }) => (budget === undefined ? point.drop <= maxDrop : point !== origin));
     const found = allowed.reduce((best, one) => (cost(one.point) < cost(best.point) ? one : best));
     const chosen = (await this.#refined(found, forms, float)) ?? found;
     if (chosen !== found) all.push(chosen);
+    for (const { point } of all) {
+      point.best = !all.some(({ point: other }) => cost(other) < cost(point) && other.drop <= point.drop);
+    }
     chosen.point.chosen = true;
     for (const note of chosen.notes) this.#job.note(note);
     for (const [i, { layers, name }] of this.#units.entries()) {
