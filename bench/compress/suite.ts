@@ -72,7 +72,8 @@ export async function benchCompress(
   try {
     const float = { accuracy: await accuracy(source), bytes: graphBytes(source) };
     for (const [method, steps] of Object.entries(METHODS)) {
-      if (only.length > 0 && !only.some((name) => method.startsWith(name))) continue;
+      if (only.length > 0 && !only.some((name) => (name in METHODS ? name === method : method.startsWith(name))))
+        continue;
       const start = performance.now();
       const { graph, report } = await compress(source, steps(), { calibration, runtime });
       const seconds = (performance.now() - start) / 1000;
