@@ -8,6 +8,7 @@ import { wasmVariants } from '../asm/variants.js';
 import { findBrowser } from '../scripts/browser.js';
 import { root } from '../scripts/paths.js';
 import type { Measure } from '../src/bench/drive/shape-pages.js';
+import { benchCompression } from './compress/run.js';
 import { installPeers } from './install.js';
 import { MODELS } from './models/list.js';
 import { benchModels } from './models/run.js';
@@ -76,6 +77,7 @@ const main = defineCommand({
     models: { type: 'boolean', default: false, description: 'Whole models instead' },
     tfjs: { type: 'boolean', default: false, description: 'A model of tfjs beside itself, accelerated, instead' },
     profile: { type: 'boolean', default: false, description: 'With --tfjs: milliseconds of each of its kernels' },
+    compress: { type: 'boolean', default: false, description: 'Methods of thinfer/compress instead, in Node' },
     'cost-model': { type: 'boolean', default: false, description: 'How well predicted times choose' },
     guarantee: { type: 'boolean', default: false, description: 'Tuned layers beside our dense ones, at random points' },
     crossover: { type: 'boolean', default: false, description: 'The density from which sparse weights are faster' },
@@ -91,6 +93,7 @@ const main = defineCommand({
     if (args.list) return printList();
     const sizes = [...listOf(rawArgs, 'shape'), ...listOf(rawArgs, 'conv')];
     const only = listOf(rawArgs, 'only');
+    if (args.compress) return benchCompression({ only, quick: args.quick, json: args.json });
     const densities = listOf(rawArgs, 'density').map(Number);
     const threads = (args.threads ?? (args.models || args.tfjs ? '1,2' : '1')).split(',').map(Number);
     const peers = args.peers === 'none' ? [] : (args.peers.split(',') as PeerName[]);

@@ -9,6 +9,7 @@ import { ThinferError } from '../src/errors.js';
 import { Model } from '../src/graph/model.js';
 import { optimize } from '../src/graph/passes/index.js';
 import { readOnnx } from '../src/onnx/index.js';
+import { toHtml, toTable } from '../src/report/index.js';
 import { convolutions, imageBatches, layer, layersOf, linears, run, runsAs, runtime } from './support/compress-nets.js';
 import { readFashion, readFixture } from './support/fixtures.js';
 import { createRandom, normals } from './support/random.js';
@@ -77,6 +78,11 @@ test('speed: candidates are measured, the chosen model is on the front and withi
     assert.ok(point.ms! >= chosen.ms! || point.drop > 0.2);
     const beaten = front.some((other) => other.ms! < point.ms! && other.drop <= point.drop);
     assert.is(point.best, !beaten);
+    if (!point.refined) continue;
+    const rough = front.find(
+      (other) => !other.refined && other.static === point.static && `${other.choice}` === `${point.choice}`,
+    );
+    assert.ok(point.chosen && point.error < rough!.error && point.filters === rough!.filters);
   }
   for (const { layer: name, evidence } of report.layers) {
     const measured = evidence!.candidates as Measured[];
@@ -88,6 +94,12 @@ test('speed: candidates are measured, the chosen model is on the front and withi
       assert.ok(reason !== undefined || (loss >= 0 && Number.isFinite(bytes) && Number.isFinite(ms)), name);
     }
   }
+  // The report of it: every whole model is a point, and bold what was chosen.
+  const page = toHtml(report, 'auto');
+  assert.is(page.match(/<circle/g)!.length, front.length);
+  assert.is(page.match(/r="7"/g)!.length, 1);
+  assert.match(page, 'Candidates of stem');
+  assert.match(toTable(report), 'Whole models');
   await runsAs(graph, { dims: [1, 2, 8, 8], data: normals(createRandom(3), 128) });
 });
 

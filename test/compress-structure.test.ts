@@ -136,6 +136,22 @@ test('reconstruction: what is left makes up for channels that others tell', asyn
   assert.ok(better.report.outputs!.error < plain.report.outputs!.error / 5);
 });
 
+test('loss: of channels that say the same one goes, not both; what nothing reads goes first', async () => {
+  // Rows 0 and 1 of a are the same; b hardly reads row 2.
+  const random = createRandom(16);
+  const a = normals(random, 48).map(Math.abs);
+  a.copyWithin(8, 0, 8);
+  const b = normals(random, 18);
+  for (let r = 0; r < 3; r++) b[6 * r + 2] *= 1e-6;
+  const source = linears({ rows: 6, weights: a }, { rows: 3, weights: b });
+  const calibration = { batches: [{ x: normals(random, 800).map(Math.abs) }] };
+  const { graph, report } = await run(source, [pruneFilters({ share: 0.34 })], { calibration });
+  assert.is(layer(graph, 'a').weights.rows, 4);
+  assert.ok(report.outputs!.error < 1e-2, String(report.outputs!.error));
+  const worse = await run(source, [pruneFilters({ share: 0.34, importance: 'l1' })], { calibration });
+  assert.ok(report.outputs!.error < worse.report.outputs!.error);
+});
+
 test('filters, then OBS, then codes: the chain runs', async () => {
   const steps = [pruneFilters(0.25), obs(0.8), quantize({ format: 'int8', activations: 'static' })];
   const { graph, report } = await run(convolutions({ channels: 16 }), steps, { calibration: imageBatches(2, 4) });

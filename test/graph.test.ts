@@ -20,6 +20,7 @@ import { removeDead } from '../src/graph/passes/rewrite.js';
 import { floatsFromF16 } from '../src/half.js';
 import { weightFacts } from '../src/layers/problem.js';
 import { readOnnx } from '../src/onnx/index.js';
+import { writeOnnx } from '../src/onnx/write/index.js';
 import { Tensor } from '../src/tensor.js';
 import { type AttributeValue, OnnxWriter } from './support/onnx-writer.js';
 import { createRandom, normals, sparseMatrix, uniforms } from './support/random.js';
@@ -702,6 +703,20 @@ passes('every pass keeps the result of random networks', () => {
     },
   );
   fc.assert(property, { seed: 7, numRuns: 150 });
+});
+
+passes('random networks, written as ONNX and read again, have the same nodes and results', () => {
+  const operators = ({ nodes }: Graph) => nodes.map(({ op }) => op).filter((op) => op !== 'reshape');
+  const property = fc.property(steps, fc.boolean(), fc.nat(1000), fc.boolean(), (kinds, head, seed, optimised) => {
+    const net = randomNet(kinds, head, seed, 13);
+    const read = net.graph();
+    const given = optimised ? optimize(read) : read;
+    const again = readOnnx(writeOnnx(given));
+    sameResult(given, again, { x: net.input(2) }, kinds.join(' '));
+    const [got, want] = [operators(optimize(again)), operators(optimize(given))];
+    assert.ok(got.length <= want.length, `${kinds}: ${got.sort()} of ${want.sort()}`);
+  });
+  fc.assert(property, { seed: 11, numRuns: 150 });
 });
 
 passes.run();

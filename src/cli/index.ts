@@ -15,6 +15,7 @@ await start(
       demo: () => import('./demo.js').then(({ demo }) => demo),
       serve: () => import('./serve.js').then(({ serve }) => serve),
       tune: () => import('./tune.js').then(({ tune }) => tune),
+      compress: () => import('./compress.js').then(({ compress }) => compress),
       advise: () => import('./advise.js').then(({ advise }) => advise),
     },
   }),

@@ -1,5 +1,7 @@
 // Compression after training: from a graph to one that the kernels run in fewer bytes and less time.
 
+export type { Graph } from '../graph/ir.js';
+export { Model, type ModelOptions } from '../graph/model.js';
 export { type AutoOptions, auto, type FrontPoint, type Measured, mixed } from './auto/auto.js';
 export { CANDIDATES, type Candidate } from './auto/candidates.js';
 export { binarize, ternarize, xnorize } from './binary.js';
@@ -12,6 +14,7 @@ export {
   type LayerReport,
 } from './compress.js';
 export { cp, type LowRankOptions, type Rank, svd, type TuckerOptions, tucker2 } from './lowrank/lowrank.js';
+export { merge } from './merge.js';
 export { type ByLayerOptions, pruneByLayer } from './pruning/by-layer.js';
 export { type FilterOptions, pruneFilters } from './pruning/filters.js';
 export type { Importance } from './pruning/importance.js';

@@ -1,4 +1,5 @@
 import { escape as escapeHtml } from 'html-escaper';
+import { toSvg } from './plot.js';
 import type { Section } from './sections.js';
 
 /** A drawing between the tables. */
@@ -46,6 +47,8 @@ td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; 
 td:last-child:not(.right) { white-space: normal; } td:only-child { max-width: none; }
 .strong td { font-weight: 600; } .weak td { opacity: .65; }
 .bar { background: linear-gradient(var(--bar) 0 0) right / var(--share) 100% no-repeat; }
+svg.plot { max-width: 100%; height: auto; font-size: 11px; } .plot text { fill: var(--dim); } .plot line { stroke: var(--line); }
+.plot circle { fill: #4a7dd0; }
 summary { cursor: pointer; margin: .4rem 0; }
 @media print {
   :root { color-scheme: light !important; } body { margin: 0; max-width: none; font-size: 10px; } #theme { display: none; }
@@ -98,7 +101,7 @@ ${items.length > 0 ? `<div class="legend">${items.join('')}</div>` : ''}
 </section>`;
 }
 
-function toSection({ title, facts, columns, rows, folded }: Section): string {
+function toSection({ title, facts, plot, columns, rows, folded }: Section): string {
   const classOf = (i: number) => (columns[i].align ? ' class="right"' : '');
   const head = columns.map((column, i) => `<th scope="col"${classOf(i)}>${escapeHtml(column.title)}</th>`).join('');
   const body = rows.map(({ cells, strong, weak }) => {
@@ -120,6 +123,7 @@ ${body.join('\n')}
   return `<section>
 <h2>${escapeHtml(title)}</h2>
 ${factsOf(facts)}
+${plot ? toSvg(plot) : ''}
 ${table}
 </section>`;
 }

@@ -1,6 +1,7 @@
 import type { Advice } from '../advise/index.js';
 import type { ModelReport } from '../graph/model.js';
 import type { Candidate } from '../plan/variant.js';
+import type { Plot } from './plot.js';
 
 export interface Cell {
   text: string;
@@ -21,6 +22,8 @@ export interface Section {
   facts?: readonly string[];
   /** On a page, shown when asked for. */
   folded?: boolean;
+  /** Drawn on pages only. */
+  plot?: Plot;
   columns: readonly Column[];
   rows: readonly { cells: readonly (string | Cell)[]; strong?: boolean; weak?: boolean }[];
 }

@@ -5,9 +5,10 @@ import { dense } from '../../formats/index.js';
 import { type Graph, isLayer, type LayerNode, type ValueId } from '../../graph/ir.js';
 import { concretize } from '../../graph/shapes.js';
 import { mapLayers, unitsOf, valuesOf } from '../layers.js';
-import { groupsOf, momentsOf } from '../products.js';
+import { groupsOf, MomentsCache, momentsOf } from '../products.js';
 import type { Job, LayerChoice, Step } from '../step.js';
 import { type ChannelClasses, channelClasses, inputChannels } from './channels.js';
+import { orderByLoss } from './filter-losses.js';
 import { requireShare } from './pattern.js';
 import { percent } from './prune.js';
 import { shrink } from './shrink.js';
@@ -19,9 +20,11 @@ export interface FilterOptions extends LayerChoice {
   scope?: 'layer' | 'global';
   /**
    * `l1`, `l2`: the norm of a filter, over the mean of its layer. `flops`: the l1 norm over the multiplications that go
-   * with it, so that filters which cost much go first. Default `l1`.
+   * with it, so that filters which cost much go first; `loss`: what is lost on calibration data where the others make up for
+   * it (see `orderByLoss`), a share of each layer. Default `loss` where there is calibration data and the scope is `layer`,
+   * else `l1`.
    */
-  importance?: 'l1' | 'l2' | 'flops';
+  importance?: 'l1' | 'l2' | 'flops' | 'loss';
   /**
    * Whether the layers that read what is left make up for what went, by the least squares on calibration data (He et al. 2017,
    * Channel Pruning for Accelerating Very Deep Neural Networks). Default true where there is calibration data.
@@ -45,20 +48,26 @@ interface Filter {
  */
 export function pruneFilters(options: number | FilterOptions): Step {
   const given: FilterOptions = typeof options === 'number' ? { share: options } : options;
-  const { share, scope = 'layer', importance = 'l1', reconstruct } = given;
+  const { share, scope = 'layer', reconstruct } = given;
   requireShare(share, 'pruneFilters.share');
   requireChoice(scope, ['layer', 'global'], 'pruneFilters.scope');
-  requireChoice(importance, ['l1', 'l2', 'flops'], 'pruneFilters.importance');
+  requireChoice(given.importance ?? 'l1', ['l1', 'l2', 'flops', 'loss'], 'pruneFilters.importance');
+  if (given.importance === 'loss') requireChoice(scope, ['layer'], 'pruneFilters.scope');
   return {
     name: `prune ${percent(share)} of filters${reconstruct ? ', reconstructed' : ''}`,
-    needs: reconstruct ? 'calibration' : undefined,
-    async apply(job) {
-      const { graph } = job;
+    needs: reconstruct || given.importance === 'loss' ? 'calibration' : undefined,
+    async apply(outer) {
+      const { graph } = outer;
+      // The choice and the reconstruction look at the same inputs.
+      const job: Job = { ...outer, moments: outer.moments ?? new MomentsCache(graph) };
       const classes = channelClasses(graph);
       const chosen = new Set(unitsOf(graph, given, 'pruneFilters').flatMap(({ layers }) => layers));
+      const { importance = job.calibration && scope === 'layer' ? 'loss' : 'l1' } = given;
       const filters = filtersOf(graph, classes, chosen, importance);
       requireFree(graph, classes, given.only ?? []);
-      const dropped = choose(filters, share, scope);
+      const dropped = await (importance === 'loss'
+        ? leastLoss(job, classes, filters, share)
+        : choose(filters, share, scope));
       const smaller = shrink(graph, classes, dropped);
       note(job, graph, smaller);
       if (reconstruct === false || !job.calibration) return smaller;
@@ -145,17 +154,30 @@ function flopsOf(graph: Graph, classes: ChannelClasses): Map<number, number> {
   return flops;
 }
 
-function choose(filters: readonly Filter[], share: number, scope: 'layer' | 'global'): Set<number> {
+function bySpace(filters: readonly Filter[]): Filter[][] {
   const spaces = new Map<number, Filter[]>();
   for (const filter of filters) spaces.set(filter.space, [...(spaces.get(filter.space) ?? []), filter]);
+  return [...spaces.values()];
+}
+
+function leastLoss(job: Job, classes: ChannelClasses, filters: readonly Filter[], share: number): Promise<Set<number>> {
+  const spaces = bySpace(filters).map((all) => ({
+    channels: all.map(({ channel }) => channel),
+    count: Math.floor(share * all.length),
+  }));
+  return orderByLoss(job, classes, spaces);
+}
+
+function choose(filters: readonly Filter[], share: number, scope: 'layer' | 'global'): Set<number> {
+  const spaces = bySpace(filters);
   const least = (all: readonly Filter[], count: number) =>
     [...all].sort((a, b) => a.score - b.score || a.channel - b.channel).slice(0, count);
   if (scope === 'layer') {
-    const gone = [...spaces.values()].flatMap((all) => least(all, Math.floor(share * all.length)));
+    const gone = spaces.flatMap((all) => least(all, Math.floor(share * all.length)));
     return new Set(gone.map(({ channel }) => channel));
   }
   // No layer loses its last filter.
-  const best = new Set([...spaces.values()].map((all) => least(all, all.length).at(-1)!));
+  const best = new Set(spaces.map((all) => least(all, all.length).at(-1)!));
   const free = filters.filter((filter) => !best.has(filter));
   return new Set(least(free, Math.floor(share * filters.length)).map(({ channel }) => channel));
 }

@@ -316,6 +316,7 @@ export function findNormalizations(graph: Graph): Graph {
 /** The constant as one row of `cols`, or undefined where it is none. */
 function asRow(constant: Constant | undefined, dims: readonly number[]): Float32Array | undefined {
   if (!constant) return undefined;
+  if (constant.data.length === 1 && dims.every((dim) => dim === 1)) return constant.data;
   const own = constant.dims.slice(constant.dims.findIndex((dim) => dim !== 1));
   const wanted = dims.slice(dims.findIndex((dim) => dim !== 1));
   return own.length === wanted.length && own.every((dim, i) => dim === wanted[i]) ? constant.data : undefined;

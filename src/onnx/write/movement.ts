@@ -241,11 +241,19 @@ export function resampledBefore(c: Context, node: ResampleNode): ResampleNode | 
   return alike && before.axis < node.axis ? before : undefined;
 }
 
+/** An order of an image in which what is resampled comes last: runtimes interpolate those sides only. */
+function sidesLast(c: Context, chain: readonly ResampleNode[], preferred: Order): Order {
+  const [input] = chain[0].inputs;
+  if (preferred.length !== 4) return preferred;
+  const orders = [preferred, c.values.plain(input), [0, 3, 1, 2]];
+  return orders.find((order) => chain.every(({ axis }) => order.indexOf(axis) >= 2)) ?? preferred;
+}
+
 function writeResample(c: Context, last: ResampleNode): ValueId {
   const chain = [last];
   for (let before = resampledBefore(c, last); before; before = resampledBefore(c, before)) chain.unshift(before);
   const [input] = chain[0].inputs;
-  const order = c.prefer([input]);
+  const order = last.mode === 'nearest' ? c.prefer([input]) : sidesLast(c, chain, c.prefer([input]));
   const type = c.values.ownType(input);
   const shape = c.values.shape(input);
   const { mode, coordinates, rounding, cubic } = last;
