@@ -186,9 +186,9 @@ export interface Canonical {
 
 /** Sweeps after which terms are judged, and those after which they are taken. */
 const QUICK_SWEEPS = 8;
-const MOST_SWEEPS = 60;
+const MOST_SWEEPS = 40;
 /** Sweeps end where the captured energy grows by less. */
-const SETTLED = 1e-5;
+const SETTLED = 1e-4;
 /** Added to the diagonal of the products of factors, as a share of its mean: neighbouring terms would cancel each other. */
 const DAMPING = 1e-6;
 
