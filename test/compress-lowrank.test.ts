@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cp, type Step, svd, tucker2 } from '../src/compress/index.js';
 import { relativeError, valuesOf } from '../src/compress/layers.js';
-import { canonical, decompose, type Kernel, tucker } from '../src/compress/lowrank/factors.js';
+import { canonical, decompose, type Kernel, squares, tucker } from '../src/compress/lowrank/factors.js';
 import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { optimize } from '../src/graph/passes/index.js';
 import { readOnnx } from '../src/onnx/index.js';
@@ -117,12 +117,13 @@ function tuckerKernel(outputs: number, taps: number, inputs: number, outputRank:
 
 test('Tucker-2: a kernel of small ranks is found again; with fewer the core is what is nearest', () => {
   const kernel = tuckerKernel(12, 9, 10, 3, 2);
-  const squares = (list: ArrayLike<number>) => Array.from(list).reduce((sum, w) => sum + w * w, 0);
   const total = squares(kernel.values);
-  const exact = tucker(kernel, 3, 2);
+  const bases = tucker(kernel);
+  const exact = bases.at(3, 2);
   assert.ok(Math.abs(squares(exact.core.values) / total - 1) < 1e-9);
-  const rounds = tucker(kernel, 2, 2);
+  const rounds = bases.at(2, 2);
   const kept = squares(rounds.core.values) / total;
+  assert.ok(Math.abs(bases.energy(3, 2) - 1) < 1e-9 && bases.energy(2, 2) <= kept + 1e-9, 'rounds lose nothing');
   // Never more than what the better of the two unfoldings allows.
   const bound = decompose(Matrix.from1DArray(12, 90, kernel.values as unknown as number[])).energies;
   assert.ok(kept < 1 && kept <= (bound[0] + bound[1]) / total + 1e-9 && kept > 0.5);
@@ -140,7 +141,7 @@ test('CP: a sum of three products is found again', () => {
     const [i, t, o] = [at % inputs, Math.floor(at / inputs) % taps, Math.floor(at / inputs / taps)];
     return [0, 1, 2].reduce((sum, k) => sum + a[o * 3 + k] * b[t * 3 + k] * c[i * 3 + k], 0);
   });
-  const found = canonical({ outputs, taps, inputs, values }, 3);
+  const found = canonical({ outputs, taps, inputs, values }).at(3);
   assert.ok(found.energy > 0.9999, `${found.energy}`);
   for (let at = 0; at < values.length; at += 7) {
     const [i, t, o] = [at % inputs, Math.floor(at / inputs) % taps, Math.floor(at / inputs / taps)];

@@ -1,6 +1,6 @@
 // Matrices and tensors as products of smaller ones.
 
-import { EigenvalueDecomposition, Matrix, solve } from 'ml-matrix';
+import { EigenvalueDecomposition, Matrix, QrDecomposition, solve } from 'ml-matrix';
 import { mix } from '../../formats/hashed.js';
 
 /** Orthonormal columns that capture most of a matrix' rows' space, those that capture most first. */
@@ -100,45 +100,78 @@ export interface Tucker {
   in: Matrix;
 }
 
-/** Rounds in which each of the two bases is found anew for the other. */
+/** Rounds in which each of the two bases is improved for the other. */
 const ROUNDS = 4;
 
 /** The kernel in two bases: of outputs and of inputs. */
 function inBases(kernel: Kernel, out: Matrix, input: Matrix): Kernel {
-  const { taps, inputs } = kernel;
-  const reduced = out.transpose().mmul(byOutput(kernel)).to1DArray();
-  const values = Matrix.from1DArray(out.columns * taps, inputs, reduced)
-    .mmul(input)
-    .to1DArray();
+  const { taps } = kernel;
+  const values = timesInputs({ ...kernel, outputs: out.columns, values: timesOutputs(kernel, out) }, input);
   return { outputs: out.columns, taps, inputs: input.columns, values };
+}
+
+/** The kernel with its outputs in another basis. */
+function timesOutputs(kernel: Kernel, basis: Matrix): number[] {
+  return basis.transpose().mmul(byOutput(kernel)).to1DArray();
+}
+
+/** The same of its inputs. */
+function timesInputs({ outputs, taps, inputs, values }: Kernel, basis: Matrix): number[] {
+  return Matrix.from1DArray(outputs * taps, inputs, values as number[])
+    .mmul(basis)
+    .to1DArray();
+}
+
+const leading = (matrix: Matrix, columns: number): Matrix => matrix.subMatrix(0, matrix.rows - 1, 0, columns - 1);
+
+/** The basis turned towards the largest singular vectors of a matrix: a step of orthogonal iteration. */
+function turned(matrix: Matrix, basis: Matrix): Matrix {
+  return leading(new QrDecomposition(matrix.mmul(matrix.transpose().mmul(basis))).orthogonalMatrix, basis.columns);
+}
+
+/** A kernel's singular vectors, from which it is brought to any ranks. */
+export interface TuckerBases {
+  /** The share of the squares of all weights that ranks keep at least. */
+  energy(outputRank: number, inputRank: number): number;
+  at(outputRank: number, inputRank: number): Tucker;
 }
 
 /**
  * Tucker-2: a kernel as a smaller one between two bases, begun with the singular vectors of both unfoldings and then
  * improved in turns (De Lathauwer, De Moor and Vandewalle 2000, the higher-order orthogonal iteration).
  */
-export function tucker(kernel: Kernel, outputRank: number, inputRank: number): Tucker {
+export function tucker(kernel: Kernel): TuckerBases {
   const { outputs, taps, inputs } = kernel;
-  const first = (basis: Basis, rank: number) => basis.vectors.subMatrix(0, basis.vectors.rows - 1, 0, rank - 1);
-  let out = first(leftBasis(byOutput(kernel)), outputRank);
-  let input = first(leftBasis(byInput(kernel)), inputRank);
-  if (outputRank < outputs || inputRank < inputs) {
-    for (let round = 0; round < ROUNDS; round++) {
-      const lessInputs = { outputs, taps, inputs: inputRank, values: byTimes(kernel, input) };
-      out = first(leftBasis(byOutput(lessInputs)), outputRank);
-      const lessOutputs = out.transpose().mmul(byOutput(kernel)).to1DArray();
-      input = first(leftBasis(byInput({ outputs: outputRank, taps, inputs, values: lessOutputs })), inputRank);
-    }
-  }
-  return { out, core: inBases(kernel, out, input), in: input };
+  const out = leftBasis(byOutput(kernel)).vectors;
+  const input = leftBasis(byInput(kernel)).vectors;
+  /** The whole kernel in both bases: what ranks keep is a corner of it. */
+  const whole = inBases(kernel, out, input).values;
+  const total = squares(whole);
+  return {
+    energy(outputRank, inputRank) {
+      let sum = 0;
+      for (let row = 0; row < outputRank * taps; row++) {
+        for (let i = row * inputs; i < row * inputs + inputRank; i++) sum += whole[i] ** 2;
+      }
+      return total > 0 ? sum / total : 1;
+    },
+    at(outputRank, inputRank) {
+      let [u, v] = [leading(out, outputRank), leading(input, inputRank)];
+      const rounds = outputRank < outputs || inputRank < inputs ? ROUNDS : 0;
+      for (let round = 0; round < rounds; round++) {
+        u = turned(byOutput({ ...kernel, inputs: inputRank, values: timesInputs(kernel, v) }), u);
+        v = turned(byInput({ ...kernel, outputs: outputRank, values: timesOutputs(kernel, u) }), v);
+      }
+      return { out: u, core: inBases(kernel, u, v), in: v };
+    },
+  };
 }
 
-/** The kernel with its inputs in another basis. */
-function byTimes({ outputs, taps, inputs, values }: Kernel, basis: Matrix): number[] {
-  return Matrix.from1DArray(outputs * taps, inputs, values as number[])
-    .mmul(basis)
-    .to1DArray();
-}
+export const squares = (list: ArrayLike<number>): number => {
+  let sum = 0;
+  for (let i = 0; i < list.length; i++) sum += list[i] * list[i];
+  return sum;
+};
 
 export interface Canonical {
   /** [outputs, rank] */
@@ -151,57 +184,80 @@ export interface Canonical {
   energy: number;
 }
 
-const MOST_SWEEPS = 60;
+/** Sweeps after which terms are judged, and those after which they are taken. */
+const QUICK_SWEEPS = 8;
+const MOST_SWEEPS = 40;
 /** Sweeps end where the captured energy grows by less. */
-const SETTLED = 1e-5;
+const SETTLED = 1e-4;
 /** Added to the diagonal of the products of factors, as a share of its mean: neighbouring terms would cancel each other. */
 const DAMPING = 1e-6;
 
-/**
- * CP: a kernel as a sum of `rank` products of an output, a tap and an input vector, by alternating least squares (Lebedev et
- * al. 2015, Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition). Begins with the singular vectors
- * of the unfoldings, where there are more terms than those with pseudo-random numbers.
- */
-export function canonical(kernel: Kernel, rank: number, seed = 1): Canonical {
-  const unfolded = [byOutput(kernel), byTap(kernel), byInput(kernel)];
-  const total = unfolded[0].to1DArray().reduce((sum, w) => sum + w * w, 0);
-  const factors = unfolded.map((matrix, which) => startingFactor(matrix, rank, seed + which));
-  let energy = 0;
-  if (total === 0) return { out: factors[0].mul(0), taps: factors[1], in: factors[2], energy: 1 };
-  for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
-    let left = 0;
-    for (let which = 0; which < 3; which++) {
-      const others = factors.filter((_, i) => i !== which);
-      // Columns of an unfolding count the first of the others slowest.
-      const product = khatriRao(others[0], others[1]);
-      const gram = others[0].transpose().mmul(others[0]).mul(others[1].transpose().mmul(others[1]));
-      const damping = (DAMPING * gram.trace()) / rank;
-      for (let k = 0; k < rank; k++) gram.set(k, k, gram.get(k, k) + damping);
-      const moments = unfolded[which].mmul(product);
-      factors[which] = solve(gram, moments.transpose()).transpose();
-      if (which === 2) {
-        const fitted = factors[2].mmul(product.transpose());
-        left = Matrix.sub(unfolded[2], fitted)
-          .to1DArray()
-          .reduce((sum, w) => sum + w * w, 0);
-      }
-    }
-    balance(factors);
-    const now = 1 - left / total;
-    const grown = now - energy;
-    energy = now;
-    if (sweep > 2 && grown < SETTLED) break;
-  }
-  return { out: factors[0], taps: factors[1], in: factors[2], energy };
+/** A kernel as a sum of products of three vectors, of any number of terms. */
+export interface CanonicalTerms {
+  /** After a few sweeps: what is kept at least. */
+  quick(rank: number): Canonical;
+  at(rank: number): Canonical;
 }
 
-function startingFactor(matrix: Matrix, rank: number, seed: number): Matrix {
-  const { vectors } = leftBasis(matrix);
-  const factor = Matrix.zeros(matrix.rows, rank);
-  for (let r = 0; r < matrix.rows; r++) {
+/**
+ * CP: a kernel as a sum of products of an output, a tap and an input vector, by alternating least squares (Lebedev et al.
+ * 2015, Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition). Begins with the singular vectors of
+ * the unfoldings, where there are more terms than those with pseudo-random numbers.
+ */
+export function canonical(kernel: Kernel, seed = 1): CanonicalTerms {
+  const unfolded = [byOutput(kernel), byTap(kernel), byInput(kernel)];
+  const bases = unfolded.map((matrix) => leftBasis(matrix).vectors);
+  const total = squares(kernel.values);
+  const start = (rank: number) => bases.map((basis, which) => startingFactor(basis, rank, seed + which));
+  const known = new Map<number, Canonical>();
+  const quick = (rank: number): Canonical => {
+    const made = known.get(rank) ?? sweep(unfolded, start(rank), total, QUICK_SWEEPS);
+    known.set(rank, made);
+    return made;
+  };
+  return {
+    quick,
+    at(rank) {
+      const { out, taps, in: input } = quick(rank);
+      return sweep(unfolded, [out.clone(), taps.clone(), input.clone()], total, MOST_SWEEPS - QUICK_SWEEPS);
+    },
+  };
+}
+
+/** Improves one factor for the two others, in turns. Factors are overwritten. */
+function sweep(unfolded: readonly Matrix[], factors: Matrix[], total: number, sweeps: number): Canonical {
+  const rank = factors[0].columns;
+  let energy = 0;
+  for (let i = 0; i < sweeps && total > 0; i++) {
+    let left = total;
+    for (let which = 0; which < 3; which++) {
+      const others = factors.filter((_, at) => at !== which);
+      const gram = others[0].transpose().mmul(others[0]).mul(others[1].transpose().mmul(others[1]));
+      const damped = gram.clone();
+      const damping = (DAMPING * gram.trace()) / rank;
+      for (let k = 0; k < rank; k++) damped.set(k, k, damped.get(k, k) + damping);
+      // Columns of an unfolding count the first of the others slowest.
+      const moments = unfolded[which].mmul(khatriRao(others[0], others[1]));
+      const factor = solve(damped, moments.transpose()).transpose();
+      factors[which] = factor;
+      // ||kernel - product||^2 by inner products, of which all are there.
+      left = total - 2 * Matrix.mul(moments, factor).sum() + Matrix.mul(gram, factor.transpose().mmul(factor)).sum();
+    }
+    balance(factors);
+    const grown = 1 - left / total - energy;
+    energy += grown;
+    if (i > 2 && grown < SETTLED) break;
+  }
+  const [out, taps, input] = factors;
+  return total > 0 ? { out, taps, in: input, energy } : { out: out.mul(0), taps, in: input, energy: 1 };
+}
+
+function startingFactor(basis: Matrix, rank: number, seed: number): Matrix {
+  const factor = Matrix.zeros(basis.rows, rank);
+  for (let r = 0; r < basis.rows; r++) {
     for (let k = 0; k < rank; k++) {
       const random = mix(seed * 7919 + r * rank + k) / 2 ** 31 - 1;
-      factor.set(r, k, k < vectors.columns ? vectors.get(r, k) : random);
+      factor.set(r, k, k < basis.columns ? basis.get(r, k) : random);
     }
   }
   return factor;

@@ -2,7 +2,18 @@ import { Matrix } from 'ml-matrix';
 import type { DenseWeights } from '../../formats/index.js';
 import { type Conv2dNode, type Graph, isLayer, type LayerNode, NO_CLAMP } from '../../graph/ir.js';
 import { Rewriter } from '../../graph/passes/rewrite.js';
-import { canonical, type Decomposition, decompose, type Kernel, tucker } from './factors.js';
+import {
+  type Canonical,
+  type CanonicalTerms,
+  canonical,
+  type Decomposition,
+  decompose,
+  type Kernel,
+  squares,
+  type Tucker,
+  type TuckerBases,
+  tucker,
+} from './factors.js';
 
 /** One of the layers that take a layer's place: its weights, and for convolutions its window and groups. */
 export interface Part {
@@ -99,48 +110,43 @@ export const TUCKER: Method = {
   name: 'Tucker-2',
   refuses: (layer) => notSpatial(layer) ?? inGroups(layer),
   candidates(layer, values) {
-    const { outputs, inputs } = kernelOf(layer as Conv2dNode, values);
+    const kernel = kernelOf(layer as Conv2dNode, values);
+    const { outputs, inputs } = kernel;
+    const bases = tucker(kernel);
     const ranks = new Map<string, [number, number]>();
     for (let k = 1; k <= SHARES; k++) {
       const pair: [number, number] = [Math.ceil((k * inputs) / SHARES), Math.ceil((k * outputs) / SHARES)];
       ranks.set(pair.join(), pair);
     }
-    return [...ranks.values()].map((pair) => TUCKER.at(layer, values, pair));
+    return [...ranks.values()].map(([inputRank, outputRank]) => tuckerAt(kernel, bases, inputRank, outputRank));
   },
   at(layer, values, rank) {
-    const conv = layer as Conv2dNode;
-    const kernel = kernelOf(conv, values);
-    const { outputs, taps, inputs } = kernel;
-    const [given, wanted] = typeof rank === 'number' ? [rank, rank] : rank;
-    const inputRank = clampRank(given, inputs);
-    const outputRank = clampRank(wanted, outputs);
-    let made: ReturnType<typeof tucker> | undefined;
-    const once = () => {
-      made ??= tucker(kernel, outputRank, inputRank);
-      return made;
-    };
-    const squares = (list: ArrayLike<number>) => Array.from(list).reduce((sum, w) => sum + w * w, 0);
-    return {
-      name: `ranks ${inputRank} and ${outputRank}`,
-      energy: () => squares(once().core.values) / (squares(values) || 1),
-      size: inputs * inputRank + inputRank * taps * outputRank + outputRank * outputs,
-      parts() {
-        const { core, in: input, out } = once();
-        const middle: DenseWeights = {
-          format: 'dense',
-          rows: outputRank,
-          cols: taps * inputRank,
-          values: Float32Array.from(core.values),
-        };
-        return [
-          { weights: weightsOf(input.transpose()), window: 'point' },
-          { weights: middle, window: 'own' },
-          { weights: weightsOf(out), window: 'point' },
-        ];
-      },
-    };
+    const kernel = kernelOf(layer as Conv2dNode, values);
+    const [inputRank, outputRank] = typeof rank === 'number' ? [rank, rank] : rank;
+    const { inputs, outputs } = kernel;
+    return tuckerAt(kernel, tucker(kernel), clampRank(inputRank, inputs), clampRank(outputRank, outputs));
   },
 };
+
+function tuckerAt(kernel: Kernel, bases: TuckerBases, inputRank: number, outputRank: number): Candidate {
+  const { outputs, taps, inputs, values } = kernel;
+  let made: Tucker | undefined;
+  return {
+    name: `ranks ${inputRank} and ${outputRank}`,
+    energy: () => (made ? squares(made.core.values) / (squares(values) || 1) : bases.energy(outputRank, inputRank)),
+    size: inputs * inputRank + inputRank * taps * outputRank + outputRank * outputs,
+    parts() {
+      made ??= bases.at(outputRank, inputRank);
+      const { core, in: input, out } = made;
+      const middle = { rows: outputRank, cols: taps * inputRank, values: Float32Array.from(core.values) };
+      return [
+        { weights: weightsOf(input.transpose()), window: 'point' },
+        { weights: { format: 'dense', ...middle }, window: 'own' },
+        { weights: weightsOf(out), window: 'point' },
+      ];
+    },
+  };
+}
 
 /** Terms of CP that are tried: each a fourth more than the one before. */
 function termCounts(most: number): number[] {
@@ -154,35 +160,35 @@ export const CP: Method = {
   name: 'CP',
   refuses: (layer) => notSpatial(layer) ?? inGroups(layer),
   candidates(layer, values) {
-    const { outputs, taps, inputs } = kernelOf(layer as Conv2dNode, values);
+    const kernel = kernelOf(layer as Conv2dNode, values);
+    const { outputs, taps, inputs } = kernel;
     // With more terms than this there is nothing to gain.
     const most = Math.max(Math.floor((outputs * taps * inputs) / (outputs + taps + inputs)), 1);
-    return termCounts(most).map((terms) => CP.at(layer, values, terms));
+    const found = canonical(kernel);
+    return termCounts(most).map((terms) => cpAt(kernel, found, terms));
   },
   at(layer, values, rank) {
-    const conv = layer as Conv2dNode;
-    const kernel = kernelOf(conv, values);
-    const terms = Math.max(Math.round(typeof rank === 'number' ? rank : rank[1]), 1);
-    let made: ReturnType<typeof canonical> | undefined;
-    const once = () => {
-      made ??= canonical(kernel, terms);
-      return made;
-    };
-    return {
-      name: `${terms} terms`,
-      energy: () => once().energy,
-      size: terms * (kernel.outputs + kernel.taps + kernel.inputs),
-      parts() {
-        const { out, taps, in: input } = once();
-        return [
-          { weights: weightsOf(input.transpose()), window: 'point' },
-          { weights: weightsOf(taps.transpose()), window: 'own', groups: terms },
-          { weights: weightsOf(out), window: 'point' },
-        ];
-      },
-    };
+    const kernel = kernelOf(layer as Conv2dNode, values);
+    return cpAt(kernel, canonical(kernel), Math.max(typeof rank === 'number' ? rank : rank[1], 1));
   },
 };
+
+function cpAt({ outputs, taps, inputs }: Kernel, found: CanonicalTerms, terms: number): Candidate {
+  let made: Canonical | undefined;
+  return {
+    name: `${terms} terms`,
+    energy: () => (made ?? found.quick(terms)).energy,
+    size: terms * (outputs + taps + inputs),
+    parts() {
+      made ??= found.at(terms);
+      return [
+        { weights: weightsOf(made.in.transpose()), window: 'point' },
+        { weights: weightsOf(made.taps.transpose()), window: 'own', groups: terms },
+        { weights: weightsOf(made.out), window: 'point' },
+      ];
+    },
+  };
+}
 
 function notSpatial(layer: LayerNode): string | undefined {
   if (layer.op !== 'conv2d') return 'no convolution';

@@ -8,7 +8,7 @@ import { type ClusterOptions, cluster } from './cluster.js';
 export interface DeepCompressionOptions extends LayerChoice {
   /** The share of weights that become 0. Default 0.9. */
   sparsity?: number;
-  /** Default `layer`: the paper prunes by a share of each layer's deviation. */
+  /** Default `global`, which loses least where nothing is trained again; the paper prunes each layer by its deviation. */
   scope?: PruneOptions['scope'];
   /** Of a layer's codebook. Default 256 for convolutions, 16 for linear layers, as in the paper. */
   entries?: 16 | 256;
@@ -32,7 +32,7 @@ export interface StageBytes {
  */
 export function deepCompression(options: number | DeepCompressionOptions = {}): Step {
   const given: DeepCompressionOptions = typeof options === 'number' ? { sparsity: options } : options;
-  const { sparsity = 0.9, scope = 'layer', entries, init, only, except } = given;
+  const { sparsity = 0.9, scope = 'global', entries, init, only, except } = given;
   const first = prune({ sparsity, scope, only, except });
   return {
     name: `Deep Compression, ${first.name}`,
