@@ -23,7 +23,7 @@ export const TESTS = readdirSync(join(root, 'test'))
   .map((file) => file.slice(0, -'.ts'.length));
 
 export async function bundle(entryPoints: { in: string; out: string }[], outdir: string): Promise<void> {
-  await build({ ...standalone, entryPoints, outdir, splitting: true });
+  await build({ ...standalone, entryPoints, outdir, splitting: true, minifyWhitespace: true });
 }
 
 /** Imported by names that bundlers don't see. */

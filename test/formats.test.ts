@@ -33,12 +33,12 @@ import {
   referenceSoftmax,
   referenceTranspose,
 } from '../src/graph/reference.js';
-import { isF16 } from '../src/half.js';
+import { fromF16, isF16, toF16 } from '../src/half.js';
 import { windowGeometry } from '../src/layers/geometry.js';
 import { conv2dProblem, linearProblem, weightFacts } from '../src/layers/problem.js';
 import type { PoolProblem } from '../src/plan/problem.js';
 import { attempt, clone, finiteF32, matrix, PACKERS, RUNS, SHAPES, same, throwsAt } from './support/formats.js';
-import { createRandom, denseMatrix, normals, sparseMatrix, uniforms } from './support/random.js';
+import { createRandom, denseMatrix, normals, type Random, sparseMatrix, uniforms } from './support/random.js';
 
 const common = suite('formats: every format');
 
@@ -982,6 +982,39 @@ oracle('csr: a weight that is not stored ignores infinity, a dense zero does not
     const problem = linearProblem(weightFacts(weights), weights, 1, {});
     same(referenceMatmul(weights, problem, x).y, [expected]);
   }
+});
+
+/** A half as a device may round to it: up or down, and flushed to zero below 2^-14. */
+function anyHalf(random: Random, value: number): number {
+  const nearest = toF16(value);
+  const half = fromF16(
+    random.next() < 0.5 ? nearest : nearest + Math.sign(Math.abs(value) - Math.abs(fromF16(nearest))),
+  );
+  return Math.abs(value) < 2 ** -14 && random.next() < 0.5 ? 0 : half;
+}
+
+oracle('the tolerance of arithmetic f16 covers halves, however they are rounded, and nothing coarser', () => {
+  const random = createRandom(77);
+  const [rows, cols] = [9, 130];
+  let beyond = 0;
+  for (const scale of [1, 2 ** -12, 1000]) {
+    const packed = f16.pack(denseMatrix(random, rows, cols), { rows, cols });
+    const w = f16.unpack(packed);
+    const x = normals(random, cols, scale);
+    const problem = linearProblem(weightFacts(packed), packed, 1, { arithmetic: 'f16' });
+    const { y, magnitude, vanishing } = referenceMatmul(packed, problem, x);
+    for (let r = 0; r < rows; r++) {
+      const row = w.subarray(r * cols, (r + 1) * cols);
+      const sumOf = (round: (value: number) => number) =>
+        row.reduce((sum, weight, k) => Math.fround(sum + weight * round(x[k])), 0);
+      const bound = errorBound(problem, magnitude[r], vanishing![r]);
+      assert.ok(Math.abs(sumOf((value) => anyHalf(random, value)) - y[r]) <= bound, `scale ${scale}, row ${r}`);
+      // 8 bits, cut off, every product off the same way.
+      const coarse = row.reduce((sum, weight, k) => sum + Math.abs(weight * x[k]) * 2 ** -7, 0);
+      if (coarse > bound) beyond++;
+    }
+  }
+  assert.is(beyond, 2 * rows, 'rows where a coarser format would be found out: all but those of small activations');
 });
 
 oracle('f32 sums in two orders stay within the tolerance', () => {

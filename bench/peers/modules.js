@@ -9,5 +9,6 @@ export const loadTfjs = async () => ({
 export const loadTfjsWebgpu = async () => {
   const tf = await import('@tensorflow/tfjs-core');
   await import('@tensorflow/tfjs-backend-webgpu');
-  return tf;
+  // Bundled for Node it is CommonJS, whose names are those of the default export.
+  return tf.default ?? tf;
 };
