@@ -1,3 +1,4 @@
+import type { ElementType } from '../../dtype.js';
 import { binary, type NewNode, reshape, unary } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import { type Clamp, type Constant, type Dim, NO_CLAMP, type ReshapeDim, type ValueId } from '../../graph/ir.js';
@@ -44,7 +45,7 @@ export interface OperatorContext {
   codesOf(tensor: TfliteTensor): Quantization | undefined;
   shape(value: ValueId): Shape;
   emit(node: NewNode): ValueId;
-  addConstant(constant: Constant): ValueId;
+  addConstant(constant: Constant, dtype?: ElementType): ValueId;
   /** A constant of one number; of the kind of another value, which may be integers. */
   addScalar(value: number, like?: ValueId): ValueId;
   /** A constant of one code. */

@@ -1,11 +1,14 @@
+import { batchToSpace, cumulate, gatherBatches, gatherNd, MOST_TOP, spaceToBatch, topK } from '../../graph/gather.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { range, reshapeTo } from '../../graph/reshape.js';
 import { formatShape } from '../../graph/shapes.js';
+import { gatherTable } from '../../graph/table.js';
 import { Unsupported } from '../errors.js';
 import {
   BuiltinOptions,
   ConcatenationOptions,
+  CumsumOptions,
   DepthToSpaceOptions,
   GatherOptions,
   MirrorPadMode,
@@ -18,8 +21,10 @@ import {
   SpaceToDepthOptions,
   SqueezeOptions,
   StridedSliceOptions,
+  TensorType,
   UnpackOptions,
 } from '../generated/tflite_generated.js';
+import { alongDimension, isQuantized, storedElements } from '../tensor.js';
 import {
   activate,
   axisOf,
@@ -101,8 +106,8 @@ function readMirrorPad(c: OperatorContext): ValueId {
   const input = c.value(0);
   const [before, after] = borders(c, c.shape(input).length);
   const mode = c.options(BuiltinOptions.MirrorPadOptions, new MirrorPadOptions())?.mode() ?? MirrorPadMode.REFLECT;
-  if (mode !== MirrorPadMode.REFLECT) throw new Unsupported('the mode SYMMETRIC');
-  return c.emit({ op: 'pad', mode: 'reflect', before, after, inputs: [input] });
+  const name = mode === MirrorPadMode.SYMMETRIC ? 'symmetric' : 'reflect';
+  return c.emit({ op: 'pad', mode: name, before, after, inputs: [input] });
 }
 
 /** A specification of one axis, as StridedSlice has it. */
@@ -247,10 +252,21 @@ function readSplitV(c: OperatorContext): ValueId[] {
 
 function readGather(c: OperatorContext): ValueId {
   const options = c.options(BuiltinOptions.GatherOptions, new GatherOptions());
-  if (options && options.batchDims() !== 0) throw new Unsupported('batch dimensions');
   const input = c.value(0);
   const shape = c.shape(input);
   const axis = axisOf(c, options?.axis() ?? 0, shape.length);
+  const found = c.shape(c.value(1));
+  const given = options?.batchDims() ?? 0;
+  const batchDims = given < 0 ? given + found.length : given;
+  if (batchDims !== 0) {
+    const shared = batchDims > 0 && batchDims <= axis && batchDims <= found.length;
+    if (!shared || !range(batchDims).every((i) => shape[i] === found[i])) {
+      c.bad('batch_dims', 'dimensions that input and indices share, before the axis', String(given));
+    }
+    const gathered = gatherBatches(c, input, c.value(1), axis, batchDims);
+    if (gathered === undefined) throw new Unsupported('batch dimensions that are open');
+    return gathered;
+  }
   if (c.isInteger(1)) {
     const size = shape[axis];
     const wrong = c.integers(1, 'indices').find((i) => i < 0 || (typeof size === 'number' && i >= size));
@@ -426,15 +442,118 @@ function readSpaceToDepth(c: OperatorContext): ValueId {
   return rearrange(c, split, [0, 1, 3, 2, 4, 5], [{ axes: [0] }, height, width, depth * block ** 2]);
 }
 
+function readGatherNd(c: OperatorContext): ValueId {
+  const gathered = gatherNd(c, c.value(0), c.value(1), 0);
+  if (gathered === undefined) throw new Unsupported('indices or dimensions that are open, or too many of them');
+  return gathered;
+}
+
+/** Rows of a table, which stay codes. */
+function readEmbedding(c: OperatorContext): ValueId {
+  const tensor = c.tensor(1);
+  const { data, shape, quantization, type, sparsity } = tensor;
+  if (data && isQuantized(tensor) && !sparsity && shape.length === 2 && type !== TensorType.INT16) {
+    const { scale, zeroPoint, dimension } = quantization!;
+    const bits = type === TensorType.INT4 ? 4 : 8;
+    const stored = storedElements(tensor, 'table');
+    c.claim(stored.length);
+    const dtype = type === TensorType.UINT8 ? ('uint8' as const) : ('int8' as const);
+    const codes = { dims: shape, dtype, bits, data: stored as Int8Array } as const;
+    const scales = Float32Array.from(alongDimension(scale, shape[dimension] ?? 1, 'table scales'));
+    const zeros = alongDimension(zeroPoint, scales.length, 'table zero points');
+    const blocks = shape.map((size, i) => (scales.length > 1 && i === dimension ? 1 : Math.max(size, 1)));
+    const zeroPoints = scales.map((_, i) => zeros[zeros.length === 1 ? 0 : i]);
+    const rows = gatherTable(c, { codes, blocks, scale: scales, zeroPoint: zeroPoints }, c.value(0));
+    if (rows !== undefined) return rows;
+  }
+  return c.emit({ op: 'gather', inputs: [c.value(1), c.value(0)], axis: 0 });
+}
+
+function readCumulate(c: OperatorContext): ValueId {
+  const options = c.options(BuiltinOptions.CumsumOptions, new CumsumOptions());
+  const input = c.value(0);
+  const axis = axisOf(c, numberOf(c, 1, 'axis'), c.shape(input).length);
+  const how = { exclusive: options?.exclusive() ?? false, reverse: options?.reverse() ?? false };
+  const sums = cumulate(c, input, axis, how);
+  if (sums === undefined) throw new Unsupported('an axis that is open or long');
+  return c.holdsIntegers(input) ? c.markIntegers(sums) : sums;
+}
+
+function readTopK(c: OperatorContext): ValueId[] {
+  const count = numberOf(c, 1, 'k');
+  const found = topK(c, c.value(0), count, true);
+  if (found === undefined) throw new Unsupported(`the largest ${count} of an axis (only 1 to ${MOST_TOP})`);
+  return [found[0], c.markIntegers(found[1])];
+}
+
+function readReverse(c: OperatorContext): ValueId {
+  const input = c.value(0);
+  const rank = c.shape(input).length;
+  const axes = [...new Set(c.integers(1, 'axes').map((axis) => axisOf(c, axis, rank)))];
+  const cuts = axes.map((axis): Cut => {
+    const size = sizeOf(c, input, axis);
+    return { axis, start: size - 1, end: -size - 1, step: -1 };
+  });
+  return cuts.length > 0 ? c.emit({ op: 'slice', inputs: [input], cuts }) : input;
+}
+
+/** Blocks of the dimensions behind the batch, and two sizes for each: [block, before, after]. */
+function blocksOf(c: OperatorContext): [blocks: number[], before: number[], after: number[]] {
+  const blocks = c.integers(1, 'block_shape');
+  const sizes = c.integers(2, 'paddings');
+  const rank = c.shape(c.value(0)).length;
+  if (blocks.length < 1 || blocks.length >= rank || blocks.some((size) => size < 1 || size > MAX_RESIZED)) {
+    c.bad('block_shape', `1 to ${rank - 1} sizes`, formatShape(blocks));
+  }
+  if (rank + 2 * blocks.length > MAX_DIMENSIONS + 2 || rank + blocks.length > MAX_DIMENSIONS) {
+    throw new Unsupported(`blocks of ${blocks.length} of ${rank} dimensions`);
+  }
+  if (sizes.length !== 2 * blocks.length || sizes.some((size) => size < 0 || size > LARGEST_BORDER)) {
+    c.bad('paddings', `${2 * blocks.length} sizes up to ${LARGEST_BORDER}`, formatShape(sizes));
+  }
+  const pick = (side: number) => [0, ...blocks.map((_, i) => sizes[2 * i + side])];
+  const fill = (list: number[]) => [...list, ...new Array<number>(rank - list.length).fill(0)];
+  return [blocks, fill(pick(0)), fill(pick(1))];
+}
+
+function readSpaceToBatch(c: OperatorContext): ValueId {
+  const [blocks, before, after] = blocksOf(c);
+  const input = c.value(0);
+  const isPadded = [...before, ...after].some((size) => size > 0);
+  const padded = isPadded ? c.emit({ op: 'pad', mode: 'constant', before, after, inputs: [input, zero(c)] }) : input;
+  const made = spaceToBatch(c, padded, blocks);
+  if (made === undefined) throw new Unsupported('dimensions that are open or no multiples of their blocks');
+  return made;
+}
+
+function readBatchToSpace(c: OperatorContext): ValueId {
+  const [blocks, before, after] = blocksOf(c);
+  const joined = batchToSpace(c, c.value(0), blocks);
+  if (joined === undefined)
+    throw new Unsupported('dimensions that are open, or a batch that is no multiple of the blocks');
+  const shape = c.shape(joined);
+  const cuts = range(shape.length).flatMap((axis): Cut[] => {
+    if (before[axis] + after[axis] === 0) return [];
+    const size = Number(shape[axis]);
+    if (before[axis] + after[axis] > size) c.bad('crops', `at most ${size}`, `${before[axis]} and ${after[axis]}`);
+    return [{ axis, start: before[axis], end: size - after[axis], step: 1 }];
+  });
+  return cuts.length > 0 ? c.emit({ op: 'slice', inputs: [joined], cuts }) : joined;
+}
+
 const moves = (inputs: Operator['inputs'], read: Operator['read']): Operator => ({ inputs, read, moves: true });
 
 export const movement: Readonly<Record<string, Operator>> = {
+  BATCH_TO_SPACE_ND: moves([3, 3], readBatchToSpace),
   BROADCAST_TO: moves([2, 2], readBroadcastTo),
   CONCATENATION: moves([1, 1 << 16], readConcatenation),
+  CUMSUM: { inputs: [2, 2], read: readCumulate },
   DEPTH_TO_SPACE: moves([1, 1], readDepthToSpace),
+  EMBEDDING_LOOKUP: { inputs: [2, 2], read: readEmbedding },
   EXPAND_DIMS: moves([2, 2], readExpandDims),
   FILL: { inputs: [2, 2], read: readFill },
   GATHER: moves([2, 2], readGather),
+  GATHER_ND: moves([2, 2], readGatherNd),
   MIRROR_PAD: moves([2, 2], readMirrorPad),
   ONE_HOT: { inputs: [4, 4], read: readOneHot },
   PACK: moves([1, 1 << 16], readPack),
@@ -445,14 +564,17 @@ export const movement: Readonly<Record<string, Operator>> = {
   RESHAPE: moves([1, 2], readReshape),
   RESIZE_BILINEAR,
   RESIZE_NEAREST_NEIGHBOR,
+  REVERSE_V2: moves([2, 2], readReverse),
   SHAPE: { inputs: [1, 1], read: readShape },
   SLICE: moves([3, 3], readSlice),
+  SPACE_TO_BATCH_ND: moves([3, 3], readSpaceToBatch),
   SPACE_TO_DEPTH: moves([1, 1], readSpaceToDepth),
   SPLIT: moves([2, 2], readSplit),
   SPLIT_V: moves([3, 3], readSplitV),
   SQUEEZE: moves([1, 1], readSqueeze),
   STRIDED_SLICE: moves([4, 4], readStridedSlice),
   TILE: moves([2, 2], readTile),
+  TOPK_V2: { inputs: [2, 2], read: readTopK },
   TRANSPOSE: moves([2, 2], readTranspose),
   UNPACK: moves([1, 1], readUnpack),
   ZEROS_LIKE: { inputs: [1, 1], read: readZerosLike },
