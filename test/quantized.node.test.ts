@@ -519,6 +519,52 @@ parity('ConvTranspose between pairs: codes in and out, signed and unsigned, a sc
   assert.not.match(ops(report), /dequantize/);
 });
 
+parity('recurrent layers keep weights of 8 bits packed', async () => {
+  const [times, batch, inputs, hidden] = [5, 2, 7, 6];
+  const m = new Quantized();
+  m.writer.input('x', [times, batch, inputs]);
+  const bias = (rows: number) => {
+    const name = m.name('bias');
+    m.writer.floats(name, [rows / (8 * hidden), 8 * hidden], normals(random, rows, 0.2));
+    return name;
+  };
+  const dynamic = (directions: number, type: number, perRow: boolean) => {
+    const count = directions * (perRow ? 4 * hidden : 1);
+    const dims = perRow ? [directions, 4 * hidden] : [directions];
+    const params = () => {
+      const [s, z] = [m.name('scale'), m.name('zero')];
+      const zeros =
+        type === UINT8 ? Array.from({ length: count }, () => random.integer(110, 140)) : Array(count).fill(0);
+      m.writer.floats(s, dims, scales(count, 0.004)).codes(z, dims, zeros, type);
+      return [s, z];
+    };
+    const [w, r] = [inputs, hidden].map((size) => m.codes([directions, size, 4 * hidden], type));
+    const outputs = ['y', 'h', 'c'].map((what) => m.name(what));
+    const direction = directions === 2 ? 'bidirectional' : 'forward';
+    const given = ['x', w, r, bias(directions * 8 * hidden), '', '', '', '', ...params(), ...params()];
+    m.writer.node('com.microsoft.DynamicQuantizeLSTM', given, outputs, { hidden_size: hidden, direction });
+    return outputs;
+  };
+  const between = (op: string, gates: number, attributes = {}) => {
+    const y = m.name('y');
+    const [w, r] = [inputs, hidden].map((size) => m.weights([1, gates * hidden, size], 0.004, INT8));
+    m.writer.node(op, ['x', w, r], [y], { hidden_size: hidden, ...attributes });
+    return y;
+  };
+  m.writer.output(
+    ...dynamic(1, INT8, true),
+    ...dynamic(2, UINT8, false),
+    between('LSTM', 4),
+    between('GRU', 3),
+    between('GRU', 3, { linear_before_reset: 1 }),
+    between('RNN', 1),
+  );
+  // What arrives is quantised to 8 bits, here a row at a time, there all of it or nothing: steps of 1 / 255 of the range.
+  const report = await agree(m.writer, { x: image([times, batch, inputs]) }, { tolerance: 0.02 });
+  const formats = report.flatMap(({ format }) => format ?? []);
+  assert.equal(new Set(formats), new Set(['int8']));
+});
+
 parity('MatMulNBits: read as they lie', async () => {
   for (const [bits, format] of [
     [4, 'int4'],

@@ -96,6 +96,13 @@ export function axisOf(c: OperatorContext, axis: number, rank: number): number {
   return axis < 0 ? axis + rank : axis;
 }
 
+/** One number that is known. */
+export function numberOf(c: OperatorContext, input: number, what: string): number {
+  const values = c.integers(input, what);
+  if (values.length !== 1) c.bad(what, 'one number', `${values.length} elements`);
+  return values[0];
+}
+
 /** A dimension whose size must be known now. */
 export function sizeOf(c: OperatorContext, value: ValueId, axis: number): number {
   const dim = c.shape(value)[axis];

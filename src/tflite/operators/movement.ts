@@ -1,16 +1,13 @@
-import { batchToSpace, cumulate, gatherBatches, gatherNd, MOST_TOP, spaceToBatch, topK } from '../../graph/gather.js';
+import { batchToSpace, spaceToBatch } from '../../graph/gather.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { range, reshapeTo } from '../../graph/reshape.js';
 import { formatShape } from '../../graph/shapes.js';
-import { gatherTable } from '../../graph/table.js';
 import { Unsupported } from '../errors.js';
 import {
   BuiltinOptions,
   ConcatenationOptions,
-  CumsumOptions,
   DepthToSpaceOptions,
-  GatherOptions,
   MirrorPadMode,
   MirrorPadOptions,
   OneHotOptions,
@@ -21,15 +18,14 @@ import {
   SpaceToDepthOptions,
   SqueezeOptions,
   StridedSliceOptions,
-  TensorType,
   UnpackOptions,
 } from '../generated/tflite_generated.js';
-import { alongDimension, isQuantized, storedElements } from '../tensor.js';
 import {
   activate,
   axisOf,
   binary,
   type Made,
+  numberOf,
   type Operator,
   type OperatorContext,
   requireRank,
@@ -205,13 +201,6 @@ function readSqueeze(c: OperatorContext): ValueId {
   return squeeze(c, input, axes);
 }
 
-/** One number that is known. */
-function numberOf(c: OperatorContext, input: number, what: string): number {
-  const values = c.integers(input, what);
-  if (values.length !== 1) c.bad(what, 'one number', `${values.length} elements`);
-  return values[0];
-}
-
 function readExpandDims(c: OperatorContext): ValueId {
   const input = c.value(0);
   const rank = c.shape(input).length + 1;
@@ -248,32 +237,6 @@ function readSplitV(c: OperatorContext): ValueId[] {
     c.bad('sizes', `${c.outputCount} whose sum is ${size}`, formatShape(given));
   }
   return parts(c, input, axis, sizes);
-}
-
-function readGather(c: OperatorContext): ValueId {
-  const options = c.options(BuiltinOptions.GatherOptions, new GatherOptions());
-  const input = c.value(0);
-  const shape = c.shape(input);
-  const axis = axisOf(c, options?.axis() ?? 0, shape.length);
-  const found = c.shape(c.value(1));
-  const given = options?.batchDims() ?? 0;
-  const batchDims = given < 0 ? given + found.length : given;
-  if (batchDims !== 0) {
-    const shared = batchDims > 0 && batchDims <= axis && batchDims <= found.length;
-    if (!shared || !range(batchDims).every((i) => shape[i] === found[i])) {
-      c.bad('batch_dims', 'dimensions that input and indices share, before the axis', String(given));
-    }
-    const gathered = gatherBatches(c, input, c.value(1), axis, batchDims);
-    if (gathered === undefined) throw new Unsupported('batch dimensions that are open');
-    return gathered;
-  }
-  if (c.isInteger(1)) {
-    const size = shape[axis];
-    const wrong = c.integers(1, 'indices').find((i) => i < 0 || (typeof size === 'number' && i >= size));
-    if (wrong !== undefined) c.bad('indices', `integers below ${size}`, String(wrong));
-  }
-  if (shape.length + c.shape(c.value(1)).length - 1 > MAX_DIMENSIONS) c.bad('indices', 'fewer dimensions', 'too many');
-  return c.emit({ op: 'gather', inputs: [input, c.value(1)], axis });
 }
 
 function readPack(c: OperatorContext): ValueId {
@@ -442,50 +405,6 @@ function readSpaceToDepth(c: OperatorContext): ValueId {
   return rearrange(c, split, [0, 1, 3, 2, 4, 5], [{ axes: [0] }, height, width, depth * block ** 2]);
 }
 
-function readGatherNd(c: OperatorContext): ValueId {
-  const gathered = gatherNd(c, c.value(0), c.value(1), 0);
-  if (gathered === undefined) throw new Unsupported('indices or dimensions that are open, or too many of them');
-  return gathered;
-}
-
-/** Rows of a table, which stay codes. */
-function readEmbedding(c: OperatorContext): ValueId {
-  const tensor = c.tensor(1);
-  const { data, shape, quantization, type, sparsity } = tensor;
-  if (data && isQuantized(tensor) && !sparsity && shape.length === 2 && type !== TensorType.INT16) {
-    const { scale, zeroPoint, dimension } = quantization!;
-    const bits = type === TensorType.INT4 ? 4 : 8;
-    const stored = storedElements(tensor, 'table');
-    c.claim(stored.length);
-    const dtype = type === TensorType.UINT8 ? ('uint8' as const) : ('int8' as const);
-    const codes = { dims: shape, dtype, bits, data: stored as Int8Array } as const;
-    const scales = Float32Array.from(alongDimension(scale, shape[dimension] ?? 1, 'table scales'));
-    const zeros = alongDimension(zeroPoint, scales.length, 'table zero points');
-    const blocks = shape.map((size, i) => (scales.length > 1 && i === dimension ? 1 : Math.max(size, 1)));
-    const zeroPoints = scales.map((_, i) => zeros[zeros.length === 1 ? 0 : i]);
-    const rows = gatherTable(c, { codes, blocks, scale: scales, zeroPoint: zeroPoints }, c.value(0));
-    if (rows !== undefined) return rows;
-  }
-  return c.emit({ op: 'gather', inputs: [c.value(1), c.value(0)], axis: 0 });
-}
-
-function readCumulate(c: OperatorContext): ValueId {
-  const options = c.options(BuiltinOptions.CumsumOptions, new CumsumOptions());
-  const input = c.value(0);
-  const axis = axisOf(c, numberOf(c, 1, 'axis'), c.shape(input).length);
-  const how = { exclusive: options?.exclusive() ?? false, reverse: options?.reverse() ?? false };
-  const sums = cumulate(c, input, axis, how);
-  if (sums === undefined) throw new Unsupported('an axis that is open or long');
-  return c.holdsIntegers(input) ? c.markIntegers(sums) : sums;
-}
-
-function readTopK(c: OperatorContext): ValueId[] {
-  const count = numberOf(c, 1, 'k');
-  const found = topK(c, c.value(0), count, true);
-  if (found === undefined) throw new Unsupported(`the largest ${count} of an axis (only 1 to ${MOST_TOP})`);
-  return [found[0], c.markIntegers(found[1])];
-}
-
 function readReverse(c: OperatorContext): ValueId {
   const input = c.value(0);
   const rank = c.shape(input).length;
@@ -547,13 +466,9 @@ export const movement: Readonly<Record<string, Operator>> = {
   BATCH_TO_SPACE_ND: moves([3, 3], readBatchToSpace),
   BROADCAST_TO: moves([2, 2], readBroadcastTo),
   CONCATENATION: moves([1, 1 << 16], readConcatenation),
-  CUMSUM: { inputs: [2, 2], read: readCumulate },
   DEPTH_TO_SPACE: moves([1, 1], readDepthToSpace),
-  EMBEDDING_LOOKUP: { inputs: [2, 2], read: readEmbedding },
   EXPAND_DIMS: moves([2, 2], readExpandDims),
   FILL: { inputs: [2, 2], read: readFill },
-  GATHER: moves([2, 2], readGather),
-  GATHER_ND: moves([2, 2], readGatherNd),
   MIRROR_PAD: moves([2, 2], readMirrorPad),
   ONE_HOT: { inputs: [4, 4], read: readOneHot },
   PACK: moves([1, 1 << 16], readPack),
@@ -574,7 +489,6 @@ export const movement: Readonly<Record<string, Operator>> = {
   SQUEEZE: moves([1, 1], readSqueeze),
   STRIDED_SLICE: moves([4, 4], readStridedSlice),
   TILE: moves([2, 2], readTile),
-  TOPK_V2: { inputs: [2, 2], read: readTopK },
   TRANSPOSE: moves([2, 2], readTranspose),
   UNPACK: moves([1, 1], readUnpack),
   ZEROS_LIKE: { inputs: [1, 1], read: readZerosLike },
