@@ -67,7 +67,7 @@ async function throwsWith(code: ErrorCode, pattern: RegExp, bytes: Uint8Array | 
 const conformance = suite('onnx node tests');
 
 /** How many scripts/pick-onnx-tests.ts has picked. */
-const NODE_TESTS = 408;
+const NODE_TESTS = 414;
 
 /** Tests of integers of 8 bits, for which WebGPU may have no kernel. */
 const ON_CODES = /int8|integer|quantize|qlinear/;
@@ -407,6 +407,47 @@ operators('Where keeps infinities of the side that is not taken out', async () =
     x: tensor([3], [1, 2, Infinity]),
   });
   assert.equal(y, tensor([3], [1, -Infinity, Infinity]));
+});
+
+operators('sums along an axis, and the first of an order', async () => {
+  const arbitrary = fc.record({
+    shape: fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 }),
+    seed: fc.infiniteStream(fc.integer({ min: -9, max: 9 })),
+    at: fc.nat(2),
+    flags: fc.tuple(fc.boolean(), fc.boolean()),
+    part: fc.double({ min: 0, max: 1, noNaN: true }),
+  });
+  const property = fc.asyncProperty(arbitrary, async ({ shape, seed, at, flags: [first, second], part }) => {
+    const axis = at % shape.length;
+    const size = shape[axis];
+    const k = 1 + Math.floor(part * (size - 1));
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => seed.next().value as number);
+    const writer = new OnnxWriter().input('x', shape).ints('axis', [axis], []).ints('k', [k]);
+    writer
+      .node('CumSum', ['x', 'axis'], ['sums'], { exclusive: Number(first), reverse: Number(second) })
+      .node('TopK', ['x', 'k'], ['values', 'indices'], { axis, largest: Number(first) })
+      .output('sums', 'values', 'indices');
+    const { sums, values, indices } = await run(writer, { x: tensor(shape, data) });
+    const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+    for (let line = 0; line < data.length / size; line++) {
+      const start = Math.floor(line / inner) * inner;
+      const of = (list: ArrayLike<number>, count: number) =>
+        Array.from({ length: count }, (_, i) => list[start * count + i * inner + (line % inner)]);
+      const x = of(data, size);
+      const order = [...x.keys()].sort((a, b) => (first ? x[b] - x[a] : x[a] - x[b]) || a - b).slice(0, k);
+      assert.equal(of(indices.data, k), order);
+      assert.equal(
+        of(values.data, k),
+        order.map((i) => x[i]),
+      );
+      const kept = (i: number, j: number) => (second ? j - i : i - j) >= Number(first);
+      assert.equal(
+        of(sums.data, size),
+        x.map((_, i) => x.reduce((sum, y, j) => (kept(i, j) ? sum + y : sum), 0)),
+      );
+    }
+  });
+  await fc.assert(property, { numRuns: 60, seed: 5 });
 });
 
 operators('products of two activations read heads where they lie', async () => {

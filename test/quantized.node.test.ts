@@ -489,6 +489,82 @@ parity('tables stay codes: a scale for all, a row, a column and a block of it; G
   model.free();
 });
 
+parity('ConvTranspose between pairs: codes in and out, signed and unsigned, a scale an output or one', async () => {
+  const m = new Quantized();
+  m.writer.input('x', [2, 6, 5, 4]);
+  const x = m.pair('x', 0.03, 120, UINT8);
+  const of = (
+    dims: number[],
+    scale: number | number[],
+    type: number,
+    attributes: Record<string, unknown>,
+    step: number,
+  ) => {
+    const bias = m.name('bias');
+    const outputs = dims[1] * ((attributes.group as number) ?? 1);
+    m.writer.floats(bias, [outputs], normals(random, outputs));
+    m.pair(m.node('ConvTranspose', [x, m.weights(dims, scale, type, 1), bias], attributes), step, 128, UINT8);
+  };
+  of([6, 5, 3, 3], 0.01, INT8, { strides: [2, 2], pads: [1, 1, 1, 1], output_padding: [1, 1] }, 0.25);
+  of([6, 5, 2, 2], scales(5, 0.01), INT8, { strides: [2, 2] }, 0.1);
+  of([6, 3, 4, 3], 0.01, UINT8, { strides: [2, 1], pads: [1, 0, 1, 2], group: 2 }, 0.2);
+  of([6, 3, 3, 2], scales(3, 0.01), INT8, { strides: [1, 3], group: 2 }, 0.2);
+  m.writer.output(...m.pairs);
+  // onnxruntime has this in f32 and rounds there.
+  const report = await agree(m.writer, { x: image([2, 6, 5, 4]) }, { oneOff: 0.01 });
+  assert.equal(
+    report.flatMap(({ format }) => format ?? []),
+    ['int8', 'int8', 'int8', 'int8'],
+  );
+  assert.not.match(ops(report), /dequantize/);
+});
+
+parity('recurrent layers keep weights of 8 bits packed', async () => {
+  const [times, batch, inputs, hidden] = [5, 2, 7, 6];
+  const m = new Quantized();
+  m.writer.input('x', [times, batch, inputs]);
+  const bias = (rows: number) => {
+    const name = m.name('bias');
+    m.writer.floats(name, [rows / (8 * hidden), 8 * hidden], normals(random, rows, 0.2));
+    return name;
+  };
+  const dynamic = (directions: number, type: number, perRow: boolean) => {
+    const count = directions * (perRow ? 4 * hidden : 1);
+    const dims = perRow ? [directions, 4 * hidden] : [directions];
+    const params = () => {
+      const [s, z] = [m.name('scale'), m.name('zero')];
+      const zeros =
+        type === UINT8 ? Array.from({ length: count }, () => random.integer(110, 140)) : Array(count).fill(0);
+      m.writer.floats(s, dims, scales(count, 0.004)).codes(z, dims, zeros, type);
+      return [s, z];
+    };
+    const [w, r] = [inputs, hidden].map((size) => m.codes([directions, size, 4 * hidden], type));
+    const outputs = ['y', 'h', 'c'].map((what) => m.name(what));
+    const direction = directions === 2 ? 'bidirectional' : 'forward';
+    const given = ['x', w, r, bias(directions * 8 * hidden), '', '', '', '', ...params(), ...params()];
+    m.writer.node('com.microsoft.DynamicQuantizeLSTM', given, outputs, { hidden_size: hidden, direction });
+    return outputs;
+  };
+  const between = (op: string, gates: number, attributes = {}) => {
+    const y = m.name('y');
+    const [w, r] = [inputs, hidden].map((size) => m.weights([1, gates * hidden, size], 0.004, INT8));
+    m.writer.node(op, ['x', w, r], [y], { hidden_size: hidden, ...attributes });
+    return y;
+  };
+  m.writer.output(
+    ...dynamic(1, INT8, true),
+    ...dynamic(2, UINT8, false),
+    between('LSTM', 4),
+    between('GRU', 3),
+    between('GRU', 3, { linear_before_reset: 1 }),
+    between('RNN', 1),
+  );
+  // What arrives is quantised to 8 bits, here a row at a time, there all of it or nothing: steps of 1 / 255 of the range.
+  const report = await agree(m.writer, { x: image([times, batch, inputs]) }, { tolerance: 0.02 });
+  const formats = report.flatMap(({ format }) => format ?? []);
+  assert.equal(new Set(formats), new Set(['int8']));
+});
+
 parity('MatMulNBits: read as they lie', async () => {
   for (const [bits, format] of [
     [4, 'int4'],

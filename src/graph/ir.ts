@@ -176,10 +176,10 @@ export interface TileNode extends NodeBase {
   repeats: readonly number[];
 }
 
-/** A border around the input: of a number (the second input), of the elements at the edge, or mirrored at them. */
+/** A border around the input: of a number (the second input), of the elements at the edge, or mirrored at them, or with them. */
 export interface PadNode extends NodeBase {
   op: 'pad';
-  mode: 'constant' | 'edge' | 'reflect';
+  mode: 'constant' | 'edge' | 'reflect' | 'symmetric';
   before: readonly number[];
   after: readonly number[];
 }

@@ -370,7 +370,8 @@ function pad(node: PadNode, input: Shape): Dim[] {
     const [before, after] = [node.before[axis], node.after[axis]];
     if (before === 0 && after === 0) return dim;
     if (typeof dim !== 'number') return derived('pad', dim, before, after);
-    const most = node.mode === 'reflect' ? dim - 1 : node.mode === 'edge' && dim === 0 ? 0 : Number.POSITIVE_INFINITY;
+    const limits = { constant: Number.POSITIVE_INFINITY, edge: dim === 0 ? 0 : Number.POSITIVE_INFINITY };
+    const most = { ...limits, reflect: dim - 1, symmetric: dim }[node.mode];
     if (Math.max(before, after) > most || dim + before + after < 0 || before < -dim || after < -dim) {
       fail(node, `a border of at most ${most} around ${dim}`, `${before} and ${after}`);
     }

@@ -139,9 +139,10 @@ function paddedAxis({ mode }: PadNode, size: number, before: number, after: numb
   };
   const runs = [inside];
   if (mode === 'constant') return runs;
-  const mirror = mode === 'reflect';
-  if (before > 0) runs.push({ to: 0, from: mirror ? before : 0, count: before, step: mirror ? -1 : 0 });
-  if (after > 0) runs.push({ to: before + size, from: size - (mirror ? 2 : 1), count: after, step: mirror ? -1 : 0 });
+  const step = mode === 'edge' ? 0 : -1;
+  const [first, last] = { edge: [0, 1], reflect: [before, 2], symmetric: [before - 1, 1] }[mode];
+  if (before > 0) runs.push({ to: 0, from: first, count: before, step });
+  if (after > 0) runs.push({ to: before + size, from: size - last, count: after, step });
   return runs;
 }
 

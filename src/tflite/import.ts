@@ -23,7 +23,7 @@ function codesOf(tensor: TfliteTensor): Quantization | undefined {
   const { type, name, quantization } = tensor;
   const { scale, zeroPoint } = quantization!;
   if (type !== TensorType.INT8 && type !== TensorType.UINT8) {
-    throw new Unsupported(`"${name}": activations of ${typeName(type)}`);
+    throw new Unsupported(`"${name}": activations of ${typeName(type)} (only INT8 and UINT8 have kernels)`);
   }
   if (scale.length !== 1) throw new Unsupported(`"${name}": activations with ${scale.length} scales`);
   const dtype = type === TensorType.INT8 ? 'int8' : 'uint8';
@@ -296,7 +296,7 @@ class Importer {
       codesOf,
       shape: (id) => builder.shape(id),
       emit: (node) => builder.emit(node, name, place),
-      addConstant: (constant) => builder.addConstant(name, constant),
+      addConstant: (constant, dtype) => builder.addConstant(name, constant, dtype),
       addScalar: (number, like = -1) =>
         builder.holdsIntegers(like) && Number.isInteger(number)
           ? builder.addIntegers(name, { kind: 'integers', dims: [], data: [number] } satisfies IntegerConstant)

@@ -16,6 +16,7 @@ const CONSTANT_INPUTS: Readonly<Record<string, readonly number[]>> = {
   Conv: [1, 2],
   ConvInteger: [1, 2],
   ConvTranspose: [1, 2],
+  CumSum: [1],
   DequantizeLinear: [1, 2],
   Dropout: [1, 2],
   Expand: [1],
@@ -36,6 +37,7 @@ const CONSTANT_INPUTS: Readonly<Record<string, readonly number[]>> = {
   Split: [1],
   Squeeze: [1],
   Tile: [1],
+  TopK: [1],
   Trilu: [1],
   Unsqueeze: [1],
 };

@@ -686,9 +686,131 @@ function integers(): TfliteCase[] {
   ];
 }
 
+/** Transposed convolutions, and gathers, blocks and rows by other ways than one axis. */
+function further(): TfliteCase[] {
+  const image = [2, 4, 5, 3];
+  const [from, to] = [q(0.05, -3), q(0.11, 7)];
+  const transposed = (
+    name: string,
+    [height, width]: [number, number],
+    kernel: [number, number],
+    stride: [number, number],
+    padding: OptionValue,
+    { codes = false, withBias = true, perChannel = true } = {},
+  ) => {
+    const shape = [4, ...kernel, 3];
+    const w = codes ? int8(shape, perChannel ? 0 : undefined) : floats(shape);
+    const b = codes ? bias(w, 0.05, 4) : floats([4]);
+    const out = [2, height, width, 4];
+    return model(
+      name,
+      {
+        inputs: { x: { shape: image, ...(codes && { quantization: from }) } },
+        constants: { s: ints(...out), w, ...(withBias && { b }) },
+        outputs: { y: { shape: out, ...(codes && { quantization: to }) } },
+      },
+      [
+        [
+          Op.TRANSPOSE_CONV,
+          ['s', 'w', 'x', ...(withBias ? ['b'] : [])],
+          ['y'],
+          Options.TransposeConvOptions,
+          [padding, stride[1], stride[0], none],
+        ],
+      ],
+    );
+  };
+  const shape = [2, 3, 4];
+  const of = (
+    code: Op,
+    name: string,
+    constants: Record<string, WrittenTensor>,
+    out: number[],
+    type?: Options,
+    options?: (OptionValue | undefined)[],
+    input: readonly number[] = shape,
+    quantization?: WrittenQuantization,
+  ) =>
+    model(
+      name,
+      { inputs: { x: { shape: input, quantization } }, constants, outputs: { y: { shape: out, quantization } } },
+      [[code, ['x', ...Object.keys(constants)], ['y'], type, options]],
+    );
+  const indices = (dims: number[], values: number[]): WrittenTensor => ({
+    shape: dims,
+    type: Type.INT32,
+    data: Int32Array.from(values),
+  });
+  const lookUp = (name: string, table: WrittenTensor) =>
+    model(
+      name,
+      {
+        inputs: { i: { shape: [5], type: Type.INT32 } },
+        constants: { t: table },
+        outputs: { y: { shape: [5, table.shape[1]] } },
+      },
+      [[Op.EMBEDDING_LOOKUP, ['i', 't'], ['y']]],
+    );
+  const [off, on] = [{ int8: 0 }, { int8: 1 }];
+  const blocks = { b: ints(2, 3), p: matrixOfInts(2, [1, 1, 0, 1]) };
+  const whole = { b: ints(2, 3), p: matrixOfInts(2, [0, 1, 2, 0]) };
+  const wide = [1, 4, 5, 2];
+  return [
+    transposed('transpose conv, same', [8, 10], [3, 3], [2, 2], SAME),
+    transposed('transpose conv, same, odd', [7, 15], [4, 5], [2, 3], SAME),
+    transposed('transpose conv, same, stride 1', [4, 5], [3, 2], [1, 1], SAME, { withBias: false }),
+    transposed('transpose conv, valid', [9, 11], [3, 3], [2, 2], VALID),
+    transposed('transpose conv, valid, no overlap', [8, 15], [2, 3], [2, 3], VALID),
+    transposed('transpose conv, valid, gaps', [11, 13], [2, 1], [3, 3], VALID),
+    transposed('int8 transpose conv, same', [8, 10], [3, 3], [2, 2], SAME, { codes: true }),
+    transposed('int8 transpose conv, valid', [9, 14], [3, 2], [2, 3], VALID, { codes: true }),
+    transposed('int8 transpose conv, a scale for all', [8, 10], [4, 4], [2, 2], SAME, {
+      codes: true,
+      perChannel: false,
+    }),
+    of(
+      Op.MIRROR_PAD,
+      'mirror pad, symmetric',
+      { p: matrixOfInts(3, [0, 1, 3, 2, 4, 0]) },
+      [3, 8, 8],
+      Options.MirrorPadOptions,
+      [on],
+    ),
+    of(Op.GATHER, 'gather in batches', { i: indices([2, 2], [2, 0, 1, 1]) }, [2, 2, 4], Options.GatherOptions, [1, 1]),
+    of(
+      Op.GATHER,
+      'gather in batches behind another axis',
+      { i: indices([2, 3], [2, 0, 1, 3, 3, 0]) },
+      [2, 3, 3],
+      Options.GatherOptions,
+      [2, 1],
+    ),
+    of(Op.GATHER_ND, 'gather nd', { i: indices([2, 2, 2], [0, 2, 1, 0, 1, 1, 0, 0]) }, [2, 2, 4]),
+    of(Op.GATHER_ND, 'gather nd of elements', { i: indices([3, 3], [0, 2, 1, 1, 0, 3, 1, 2, 2]) }, [3]),
+    of(Op.CUMSUM, 'cumsum', { a: scalar(1) }, shape, Options.CumsumOptions, [off, off]),
+    of(Op.CUMSUM, 'cumsum, exclusive, from the end', { a: scalar(2) }, shape, Options.CumsumOptions, [on, on]),
+    of(Op.REVERSE_V2, 'reverse', { a: ints(1) }, shape),
+    of(Op.SPACE_TO_BATCH_ND, 'space to batch', blocks, [6, 3, 2, 2], undefined, undefined, wide),
+    of(Op.SPACE_TO_BATCH_ND, 'int8 space to batch', blocks, [6, 3, 2, 2], undefined, undefined, wide, from),
+    of(Op.BATCH_TO_SPACE_ND, 'batch to space', whole, [1, 5, 4, 2], undefined, undefined, [6, 3, 2, 2]),
+    of(Op.BATCH_TO_SPACE_ND, 'int8 batch to space', whole, [1, 5, 4, 2], undefined, undefined, [6, 3, 2, 2], from),
+    lookUp('embedding', floats([3, 6])),
+    lookUp('embedding of codes', int8([3, 6])),
+    model(
+      'top k',
+      {
+        inputs: { x: { shape: [3, 9] } },
+        constants: { k: scalar(4) },
+        outputs: { y: { shape: [3, 4] }, i: { shape: [3, 4], type: Type.INT32 } },
+      },
+      [[Op.TOPK_V2, ['x', 'k'], ['y', 'i']]],
+    ),
+  ];
+}
+
 /** Every case, always the same. */
 export function tfliteCases(): TfliteCase[] {
   seed = 1;
   random = createRandom(7);
-  return [...floatLayers(), ...floatElementwise(), ...floatMovement(), ...compressed(), ...integers()];
+  return [...floatLayers(), ...floatElementwise(), ...floatMovement(), ...compressed(), ...integers(), ...further()];
 }

@@ -75,16 +75,19 @@ const PLACEHOLDER = 127;
 const VERSIONS: Partial<Record<BuiltinOperator, number>> = {
   [BuiltinOperator.ADD]: 2,
   [BuiltinOperator.AVERAGE_POOL_2D]: 2,
+  [BuiltinOperator.BATCH_TO_SPACE_ND]: 3,
   [BuiltinOperator.CONCATENATION]: 2,
   [BuiltinOperator.CONV_2D]: 5,
   [BuiltinOperator.DEPTHWISE_CONV_2D]: 5,
   [BuiltinOperator.DEQUANTIZE]: 3,
+  [BuiltinOperator.EMBEDDING_LOOKUP]: 3,
   [BuiltinOperator.FULLY_CONNECTED]: 5,
   [BuiltinOperator.GATHER]: 2,
   [BuiltinOperator.LEAKY_RELU]: 2,
   [BuiltinOperator.LOGISTIC]: 2,
   [BuiltinOperator.MAX_POOL_2D]: 2,
   [BuiltinOperator.MEAN]: 2,
+  [BuiltinOperator.MIRROR_PAD]: 2,
   [BuiltinOperator.MUL]: 2,
   [BuiltinOperator.PAD]: 2,
   [BuiltinOperator.QUANTIZE]: 2,
@@ -95,7 +98,9 @@ const VERSIONS: Partial<Record<BuiltinOperator, number>> = {
   [BuiltinOperator.STRIDED_SLICE]: 2,
   [BuiltinOperator.SUB]: 2,
   [BuiltinOperator.TANH]: 2,
+  [BuiltinOperator.SPACE_TO_BATCH_ND]: 3,
   [BuiltinOperator.TRANSPOSE]: 2,
+  [BuiltinOperator.TRANSPOSE_CONV]: 3,
 };
 
 /** Writes a TensorFlow Lite model, operator by operator. Nothing is checked: tests write wrong models too. */

@@ -23,7 +23,7 @@ export function dequantizedFrom(id: ValueId, rewriter: Rewriter): Dequantized | 
 
 /**
  * Elements are moved as codes: `dequantize` goes behind what moves them and behind the largest of a window, `quantize`
- * before a reshape or transpose.
+ * before reshapes and transposes, and before a slice of such.
  */
 export function moveCodes(graph: Graph): Graph {
   const rewriter = new Rewriter(graph);
@@ -72,12 +72,21 @@ function asCode(id: ValueId, quantization: Quantization, rewriter: Rewriter): Va
   );
 }
 
+/** Moves its elements and leaves none behind, but for the border that a transposed convolution makes too many. */
+function keepsAll(node: Node, rewriter: Rewriter): boolean {
+  if (node.op === 'reshape' || node.op === 'transpose') return true;
+  if (node.op !== 'slice' || rewriter.uses(node.inputs[0]) !== 1) return false;
+  const before = rewriter.producer(node.inputs[0])?.op;
+  return before === 'transpose' || before === 'reshape';
+}
+
 function raise(node: Node, rewriter: Rewriter): boolean {
   if (node.op !== 'quantize' || rewriter.uses(node.inputs[0]) !== 1) return false;
   const from = rewriter.producer(node.inputs[0]);
-  if (from?.op !== 'reshape' && from?.op !== 'transpose') return false;
+  if (!from || !keepsAll(from, rewriter)) return false;
   const codes = rewriter.value(`${rewriter.name(from.inputs[0])}.codes`);
-  rewriter.emit({ ...node, inputs: from.inputs, output: codes });
+  const before: Node = { ...node, inputs: from.inputs, output: codes };
+  if (!raise(before, rewriter)) rewriter.emit(before);
   rewriter.emit({ ...from, inputs: [codes], output: node.output });
   return true;
 }

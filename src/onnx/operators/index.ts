@@ -1,5 +1,6 @@
 import type { Operator } from './context.js';
 import { elementwise } from './elementwise.js';
+import { gathers } from './gather.js';
 import { layers } from './layers.js';
 import { movement } from './movement.js';
 import { quantizers } from './quantize.js';
@@ -18,6 +19,7 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
   ...quantizedLayers,
   ...recurrentLayers,
   ...elementwise,
+  ...gathers,
   ...movement,
   ...reductions,
   ...own,

@@ -1,17 +1,19 @@
 import type { Bias, Weights } from '../../formats/format.js';
+import { SMALLEST_SCALE } from '../../formats/scales.js';
+import { type Constant, type Conv2dNode, NO_CLAMP, transposeConstant, type ValueId } from '../../graph/ir.js';
 import {
-  type Constant,
-  type Conv2dNode,
-  type Cut,
-  NO_CLAMP,
-  type ReshapeDim,
-  transposeConstant,
-  type ValueId,
-} from '../../graph/ir.js';
+  arrangedSize,
+  arrangeInt8,
+  arrangeKernel,
+  type TransposedAxis,
+  type TransposedKernel,
+  transposedConv,
+} from '../../graph/transposed-conv.js';
 import type { WindowOptions } from '../../layers/geometry.js';
+import { product } from '../../plan/strides.js';
 import { packMatrix, type QuantizedTensor, transposed } from '../quantized.js';
 import { Unsupported } from '../tensor.js';
-import { axisOf, type NodeContext, type Operator, range, rearrange, sizeOf, squeeze, unsqueeze } from './context.js';
+import { axisOf, type NodeContext, type Operator, range, sizeOf, squeeze, unsqueeze } from './context.js';
 import { binary } from './elementwise.js';
 
 const MAX_SIZE = 1 << 16;
@@ -248,37 +250,60 @@ function globalPool(op: 'maxPool2d' | 'averagePool2d'): Operator {
   };
 }
 
-/**
- * A transposed convolution, as a convolution whose outputs are all the pixels that an input pixel's neighbourhood makes
- * (strideHeight x strideWidth of them, channels of their own) and a rearrangement of those: no multiplication by zeros
- * but where the stride does not divide the kernel.
- */
+/** Codes of a transposed convolution's weights, packed, where int8 has scales that lie like theirs: one, or one an output. */
+function packTransposed(
+  quantized: QuantizedTensor,
+  kernel: TransposedKernel,
+  stride: [number, number],
+): Weights | undefined {
+  const { codes, blocks, scale, zeroPoint = new Float32Array(scale.length) } = quantized;
+  const whole = codes.dims.every((dim, axis) => blocks[axis] >= dim || (axis === 1 && blocks[axis] === 1));
+  if (codes.bits !== 8 || !whole || !scale.every((s) => s >= SMALLEST_SCALE && s < Infinity)) return undefined;
+  const less = codes.dtype === 'uint8' ? 128 : 0;
+  // A group's outputs have the scales of every other's.
+  const ofOutputs = (list: ArrayLike<number>) =>
+    list.length === 1 ? [list[0]] : range(kernel.groups).flatMap(() => Array.from(list));
+  const signed = Int8Array.from(codes.data, (code) => code - less);
+  const zeros = ofOutputs(zeroPoint).map((zero) => zero - less);
+  return arrangeInt8(arrangeKernel(kernel, stride), signed, ofOutputs(scale), zeros);
+}
+
 function readConvTranspose(c: NodeContext): ValueId {
-  const { weights, kernel } = readKernel(c);
-  const [inputs, groupOutputs, kernelHeight, kernelWidth] = weights.dims;
+  if (!c.isConstant(1)) throw new Unsupported('weights that are not constant');
+  const dims = c.shape(c.value(1)) as number[];
+  requireKernel(c, dims);
+  const [inputs, groupOutputs, ...size] = dims;
   const groups = c.attributes.int('group', 1, 1, MAX_SIZE);
   if (inputs % groups !== 0) c.bad('group', `a divisor of the ${inputs} inputs`, String(groups));
-  const outputs = groupOutputs * groups;
-  const bias = readBias(c, outputs);
-  const { rank, stride, dilation, padding } = readWindow(c, kernel);
+  const bias = readBias(c, groupOutputs * groups);
+  const { rank, kernel: sizes, stride, dilation, padding } = readWindow(c, size);
   const pair = (name: string): [number, number] | undefined => {
     const given = c.attributes.ints(name, rank, 0, MAX_SIZE);
     return given && [rank === 2 ? given[0] : 0, given[rank - 1]];
   };
   const extra = pair('output_padding') ?? [0, 0];
   const wanted = pair('output_shape');
+  const [kernelHeight, kernelWidth] = sizes;
+  const kernel: TransposedKernel = {
+    kernel: sizes,
+    inputs,
+    groups,
+    groupOutputs,
+    placeOf: (g, i, o, ky, kx) =>
+      (((g * (inputs / groups) + i) * groupOutputs + o) * kernelHeight + ky) * kernelWidth + kx,
+  };
+  const count = arrangedSize(kernel, stride);
+  if (count > 16 * product(dims) + MAX_SIZE) throw new Unsupported('strides that are far over the kernel');
+  c.claim(count);
   return overImage(c, rank, (image) => {
     const shape = c.shape(image);
     if (shape.length !== 4) c.bad('input', `${rank + 2} dimensions`, String(rank));
-    const plans = [0, 1].map((side) => {
+    const axes = [0, 1].map((side): TransposedAxis => {
       const s = stride[side];
       const d = dilation[side];
-      const size = [kernelHeight, kernelWidth][side];
       if (s > 1 && d > 1) throw new Unsupported('dilations together with strides');
-      // Output pixel o = s i + d k: phase o mod s takes the taps k = phase mod s, of which there are `taps` at most.
-      const taps = Math.ceil(size / s);
       // Of n pixels, the result without padding has n s + grown; what is asked for ends at n s + end.
-      const grown = (size - 1) * d + 1 - s + extra[side];
+      const grown = (sizes[side] - 1) * d + 1 - s + extra[side];
       let begin = 0;
       let end = grown;
       if (Array.isArray(padding)) {
@@ -293,67 +318,21 @@ function readConvTranspose(c: NodeContext): ValueId {
         begin = Math.max(padding === 'same' ? Math.floor(total / 2) : Math.ceil(total / 2), 0);
         end = begin + given;
       }
-      // Blocks of s pixels that the convolution makes beyond those of the n.
-      const before = (taps - 1) * d;
-      const after = Math.max(before, Math.ceil(end / s));
-      return { s, d, taps, begin, past: end - after * s, before, after };
+      return { stride: s, dilation: d, begin, end };
     });
-    const [v, h] = plans;
-    const groupInputs = inputs / groups;
-    const rows = groups * v.s * h.s * groupOutputs;
-    const cols = v.taps * h.taps * groupInputs;
-    if (rows * cols > 16 * weights.data.length + MAX_SIZE)
-      throw new Unsupported('strides that are far over the kernel');
-    c.claim(rows * cols);
-    const values = new Float32Array(rows * cols);
-    let at = 0;
-    for (let g = 0; g < groups; g++) {
-      for (let phase = 0; phase < v.s * h.s; phase++) {
-        for (let o = 0; o < groupOutputs; o++) {
-          for (let tap = 0; tap < v.taps * h.taps; tap++) {
-            // The window of block b reads inputs b - taps + 1 .. b, so its last tap is the kernel's first.
-            const ky = Math.floor(phase / h.s) + (v.taps - 1 - Math.floor(tap / h.taps)) * v.s;
-            const kx = (phase % h.s) + (h.taps - 1 - (tap % h.taps)) * h.s;
-            const inside = ky < kernelHeight && kx < kernelWidth;
-            for (let i = 0; i < groupInputs; i++) {
-              const from = (((g * groupInputs + i) * groupOutputs + o) * kernelHeight + ky) * kernelWidth + kx;
-              values[at++] = inside ? weights.data[from] : 0;
-            }
-          }
-        }
-      }
-    }
-    const product = c.emit({
-      op: 'conv2d',
-      inputs: [image],
-      layout: 'NCHW',
-      window: {
-        kernel: [v.taps, h.taps],
-        dilation: [v.d, h.d],
-        padding: [v.before, h.before, v.after, h.after],
-      },
-      groups,
-      weights: { format: 'dense', rows, cols, values },
-      bias: bias && Float32Array.from({ length: rows }, (_, row) => bias[biasOf(row, v.s * h.s, groupOutputs)]),
+    const quantized = c.quantized(1);
+    const packed = quantized && packTransposed(quantized, kernel, stride);
+    const { rows, cols, places, outputOf } = arrangeKernel(kernel, stride);
+    const dense = (): Weights => {
+      const { data } = c.constant(1, 'weights');
+      return { format: 'dense', rows, cols, values: Float32Array.from(places, (at) => (at < 0 ? 0 : data[at])) };
+    };
+    return transposedConv(c, image, 'NCHW', kernel, [axes[0], axes[1]], {
+      weights: packed ?? dense(),
+      bias: bias && Float32Array.from({ length: rows }, (_, row) => bias[outputOf(row)]),
       clamp: NO_CLAMP,
     });
-    let result = product;
-    if (v.s * h.s > 1) {
-      const axis = (i: number): ReshapeDim => ({ axes: [i] });
-      const split = [axis(0), axis(1), axis(2), groups, v.s, h.s, groupOutputs];
-      const joined = [axis(0), { axes: [1, 2] }, { axes: [3, 4] }, outputs];
-      result = rearrange(c, product, split, [0, 1, 4, 2, 5, 3, 6], joined);
-    }
-    const cuts = plans.map(({ begin, past }, side): Cut => {
-      return { axis: side + 2, start: begin, end: past === 0 ? Number.MAX_SAFE_INTEGER : past, step: 1 };
-    });
-    return c.emit({ op: 'slice', inputs: [result], cuts });
   });
-}
-
-/** The output channel of a row [groups, phases, groupOutputs]. */
-function biasOf(row: number, phases: number, groupOutputs: number): number {
-  return Math.floor(row / (phases * groupOutputs)) * groupOutputs + (row % groupOutputs);
 }
 
 function readSoftmax(c: NodeContext): ValueId {

@@ -1,5 +1,8 @@
-import { type Constant, NO_CLAMP, type ValueId } from '../../graph/ir.js';
+import type { Weights } from '../../formats/format.js';
+import { formatOf } from '../../formats/index.js';
+import { NO_CLAMP, type ValueId } from '../../graph/ir.js';
 import type { UnaryFunction } from '../../plan/problem.js';
+import { packMatrix, type QuantizedTensor, transposed } from '../quantized.js';
 import { Unsupported } from '../tensor.js';
 import { type NodeContext, type Operator, sizeOf, squeeze, unsqueeze } from './context.js';
 import { binary, unary } from './elementwise.js';
@@ -18,8 +21,6 @@ const FUNCTIONS: Readonly<Record<string, UnaryFunction | 'relu'>> = {
   relu: 'relu',
   softplus: 'softplus',
 };
-
-type Weights = { format: 'dense'; rows: number; cols: number; values: Float32Array };
 
 /** What one direction of a layer has. `gates` rows of `hidden` in each matrix. */
 interface Direction {
@@ -124,26 +125,66 @@ const gru =
     return { h: h === undefined ? kept : binary(c, 'add', kept, binary(c, 'mul', update, h)), cell: undefined };
   };
 
-const parts = new WeakMap<Float32Array, Map<number, Weights>>();
+const parts = new WeakMap<Weights, Map<number, Weights>>();
 
 /** Some rows of a matrix, the same object each time, so that all times share one packed copy. */
-function partOf({ cols, values }: Weights, first: number, past: number): Weights {
-  const known = parts.get(values) ?? new Map<number, Weights>();
-  parts.set(values, known);
-  const part = known.get(first) ?? {
-    format: 'dense',
-    rows: past - first,
-    cols,
-    values: values.subarray(first * cols, past * cols),
-  };
+function partOf(matrix: Weights, first: number, past: number): Weights {
+  const known = parts.get(matrix) ?? new Map<number, Weights>();
+  parts.set(matrix, known);
+  const part = known.get(first) ?? rowsOf(matrix, first, past);
   known.set(first, part);
   return part;
 }
 
-/** Matrix d of a constant [directions, rows, cols]. */
-function matrixOf({ dims, data }: Constant, d: number): Weights {
-  const [, rows, cols] = dims;
-  return { format: 'dense', rows, cols, values: data.slice(d * rows * cols, (d + 1) * rows * cols) };
+function rowsOf(matrix: Weights, first: number, past: number): Weights {
+  const { cols } = matrix;
+  const size = { rows: past - first, cols };
+  if (matrix.format !== 'int8') {
+    const values = matrix.format === 'dense' ? matrix.values : formatOf(matrix).unpack(matrix);
+    return { format: 'dense', ...size, values: values.subarray(first * cols, past * cols) };
+  }
+  const { codes, scale, zeroPoint } = matrix;
+  const of = <T extends Float32Array | Int8Array>(list: T): T =>
+    (list.length === 1 ? list : list.subarray(first, past)) as T;
+  const part = { format: 'int8' as const, ...size, codes: codes.subarray(first * cols, past * cols), scale: of(scale) };
+  return zeroPoint ? { ...part, zeroPoint: of(zeroPoint) } : part;
+}
+
+/** Matrices of a constant input [directions, rows, cols], packed where the model has them as codes. */
+function matricesOf(c: NodeContext, input: number, name: string): { dims: readonly number[]; matrices: Weights[] } {
+  const quantized = c.quantized(input);
+  const packed = quantized?.codes.dims.length === 3 ? packEach(quantized) : undefined;
+  if (packed) {
+    c.claim(quantized!.codes.data.length);
+    return { dims: quantized!.codes.dims, matrices: packed };
+  }
+  const { dims, data } = c.constant(input, name, [3]);
+  const [count, rows, cols] = dims;
+  c.claim(data.length);
+  const matrices = Array.from({ length: count }, (_, d): Weights => {
+    return { format: 'dense', rows, cols, values: data.slice(d * rows * cols, (d + 1) * rows * cols) };
+  });
+  return { dims, matrices };
+}
+
+/** Each matrix of a tensor of three dimensions packed, or undefined where no format has scales that lie like its. */
+function packEach({ codes, blocks, scale, zeroPoint }: QuantizedTensor): Weights[] | undefined {
+  const [count, rows, cols] = codes.dims;
+  const perMatrix = Math.ceil(rows / blocks[1]) * Math.ceil(cols / blocks[2]);
+  const matrices: Weights[] = [];
+  for (let d = 0; d < count; d++) {
+    const from = Math.floor(d / blocks[0]) * perMatrix;
+    const weights = packMatrix({
+      kind: 'quantized',
+      codes: { ...codes, dims: [rows, cols], data: codes.data.slice(d * rows * cols, (d + 1) * rows * cols) },
+      blocks: blocks.slice(1),
+      scale: scale.slice(from, from + perMatrix),
+      zeroPoint: zeroPoint && Float32Array.from({ length: perMatrix }, (_, i) => zeroPoint[from + i]),
+    });
+    if (!weights) return undefined;
+    matrices.push(weights);
+  }
+  return matrices;
 }
 
 interface Cell {
@@ -153,20 +194,22 @@ interface Cell {
   /** Gates, of the first, whose biases of state and inputs are added. */
   joined(c: NodeContext): number;
   hasCell: boolean;
+  /** Where the weights come from; default: inputs of [directions, rows, cols]. */
+  matrices?: typeof matricesOf;
 }
 
 function readDirections(
   c: NodeContext,
-  { gates, functions, joined, hasCell }: Cell,
+  { gates, functions, joined, hasCell, matrices = matricesOf }: Cell,
 ): { hidden: number; directions: Direction[] } {
   const kind = c.attributes.string('direction', 'forward');
   if (!['forward', 'reverse', 'bidirectional'].includes(kind))
     c.bad('direction', 'forward, reverse or bidirectional', kind);
   const count = kind === 'bidirectional' ? 2 : 1;
-  const [w, r] = [c.constant(1, 'W', [3]), c.constant(2, 'R', [3])];
+  const [w, r] = [matrices(c, 1, 'W'), matrices(c, 2, 'R')];
   const hidden = r.dims[2];
   const wanted = [count, gates * hidden];
-  if (hidden < 1 || w.data.length === 0 || [w, r].some(({ dims }) => dims[0] !== wanted[0] || dims[1] !== wanted[1])) {
+  if (hidden < 1 || w.dims[2] === 0 || [w, r].some(({ dims }) => dims[0] !== wanted[0] || dims[1] !== wanted[1])) {
     c.bad('W and R', `[${wanted.join(', ')}, ...]`, `[${w.dims.join(', ')}] and [${r.dims.join(', ')}]`);
   }
   if (c.attributes.int('hidden_size', hidden) !== hidden) c.bad('hidden_size', String(hidden), 'another number');
@@ -181,14 +224,13 @@ function readDirections(
     c.bad('activations', `${count * functions.length} names`, String(names.length));
   if (c.attributes.has('activation_alpha') || c.attributes.has('activation_beta'))
     throw new Unsupported('activation_alpha');
-  c.claim(w.data.length + r.data.length);
   const directions = Array.from({ length: count }, (_, d): Direction => {
     const bias = biases?.subarray(d * length, (d + 1) * length);
     const rows = gates * hidden;
     const ofState = (row: number) => (row < joined(c) * hidden ? bias![rows + row] : 0);
     return {
-      input: matrixOf(w, d),
-      state: matrixOf(r, d),
+      input: w.matrices[d],
+      state: r.matrices[d],
       bias: bias?.slice(0, rows).map((x, row) => x + ofState(row)),
       resetBias: joined(c) < gates ? bias?.slice(rows + joined(c) * hidden) : undefined,
       peepholes: peepholes?.subarray(d * 3 * hidden, (d + 1) * 3 * hidden),
@@ -212,7 +254,7 @@ function recurrent(cell: Cell): Operator {
       'layout',
       'linear_before_reset',
     ],
-    inputs: [3, 8],
+    inputs: [3, cell.matrices ? 12 : 8],
     read(c) {
       const batchFirst = c.attributes.int('layout', 0, 0, 1) === 1;
       if (c.attributes.int('input_forget', 0) !== 0) throw new Unsupported('input_forget 1');
@@ -270,6 +312,37 @@ function recurrent(cell: Cell): Operator {
   };
 }
 
+const LSTM: Cell = {
+  gates: 4,
+  functions: ['Sigmoid', 'Tanh', 'Tanh'],
+  step: () => lstm,
+  joined: () => 4,
+  hasCell: true,
+};
+
+/** Codes [directions, cols, rows] with scales and zero points a direction, or a direction and row. */
+function dynamicMatrices(c: NodeContext, input: number, name: string): ReturnType<typeof matricesOf> {
+  const codes = c.codes(input);
+  if (codes?.dims.length !== 3) throw new Unsupported(`${name} that is no constant of codes`);
+  const [count, , rows] = codes.dims;
+  const at = input === 1 ? 8 : 10;
+  const { dims, data: scale } = c.constant(at, `${name}_scale`, [1, 2]);
+  const perRow = dims.length === 2;
+  if (dims[0] !== count || (perRow && dims[1] !== rows)) {
+    c.bad(`${name}_scale`, `[${count}] or [${count}, ${rows}]`, `[${dims.join(', ')}]`);
+  }
+  const zeroPoint = c.has(at + 1) ? c.constant(at + 1, `${name}_zero_point`).data : undefined;
+  if (zeroPoint && zeroPoint.length !== scale.length) {
+    c.bad(`${name}_zero_point`, `${scale.length} elements`, String(zeroPoint.length));
+  }
+  c.claim(codes.data.length);
+  const blocks = [1, Math.max(codes.dims[1], 1), perRow ? 1 : Math.max(rows, 1)];
+  const quantized = transposed({ kind: 'quantized', codes, blocks, scale, zeroPoint }, [0, 2, 1]);
+  const matrices = packEach(quantized);
+  if (!matrices) throw new Unsupported(`${name} with scales that are not above 0`);
+  return { dims: quantized.codes.dims, matrices };
+}
+
 export const recurrentLayers: Readonly<Record<string, Operator>> = {
   GRU: recurrent({
     gates: 3,
@@ -278,12 +351,7 @@ export const recurrentLayers: Readonly<Record<string, Operator>> = {
     joined: (c) => (c.attributes.int('linear_before_reset', 0) !== 0 ? 2 : 3),
     hasCell: false,
   }),
-  LSTM: recurrent({
-    gates: 4,
-    functions: ['Sigmoid', 'Tanh', 'Tanh'],
-    step: () => lstm,
-    joined: () => 4,
-    hasCell: true,
-  }),
+  LSTM: recurrent(LSTM),
   RNN: recurrent({ gates: 1, functions: ['Tanh'], step: () => rnn, joined: () => 1, hasCell: false }),
+  'com.microsoft.DynamicQuantizeLSTM': recurrent({ ...LSTM, matrices: dynamicMatrices }),
 };

@@ -1,3 +1,4 @@
+import type { ElementType } from '../../dtype.js';
 import { binary, type NewNode, reshape, unary } from '../../graph/emit.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import { type Clamp, type Constant, type Dim, NO_CLAMP, type ReshapeDim, type ValueId } from '../../graph/ir.js';
@@ -44,7 +45,7 @@ export interface OperatorContext {
   codesOf(tensor: TfliteTensor): Quantization | undefined;
   shape(value: ValueId): Shape;
   emit(node: NewNode): ValueId;
-  addConstant(constant: Constant): ValueId;
+  addConstant(constant: Constant, dtype?: ElementType): ValueId;
   /** A constant of one number; of the kind of another value, which may be integers. */
   addScalar(value: number, like?: ValueId): ValueId;
   /** A constant of one code. */
@@ -93,6 +94,13 @@ export function axisOf(c: OperatorContext, axis: number, rank: number): number {
     c.bad('axis', `an integer in ${-rank}..${rank - 1}`, String(axis));
   }
   return axis < 0 ? axis + rank : axis;
+}
+
+/** One number that is known. */
+export function numberOf(c: OperatorContext, input: number, what: string): number {
+  const values = c.integers(input, what);
+  if (values.length !== 1) c.bad(what, 'one number', `${values.length} elements`);
+  return values[0];
 }
 
 /** A dimension whose size must be known now. */

@@ -1,9 +1,19 @@
 import { codeBytes, writeCode } from '../../formats/bits.js';
 import type { Bias, Weights } from '../../formats/format.js';
+import { formatOf } from '../../formats/index.js';
 import { indexType } from '../../formats/pattern.js';
 import { type Conv2dNode, isClamped, type ValueId } from '../../graph/ir.js';
 import { sameCodes } from '../../graph/lookup.js';
 import { formatShape } from '../../graph/shapes.js';
+import {
+  type ArrangedKernel,
+  arrangedSize,
+  arrangeInt8,
+  arrangeKernel,
+  type TransposedAxis,
+  type TransposedKernel,
+  transposedConv,
+} from '../../graph/transposed-conv.js';
 import type { WindowOptions } from '../../layers/geometry.js';
 import { product } from '../../plan/strides.js';
 import { Unsupported } from '../errors.js';
@@ -20,6 +30,7 @@ import {
   Pool2DOptions,
   SoftmaxOptions,
   TensorType,
+  TransposeConvOptions,
 } from '../generated/tflite_generated.js';
 import { placesOf } from '../sparse.js';
 import { alongDimension, isQuantized, storedElements } from '../tensor.js';
@@ -166,9 +177,9 @@ function sparseCodes(c: OperatorContext, tensor: TfliteTensor, matrix: Matrix): 
 }
 
 /** The bias as numbers, or of codes as sums. */
-function biasOf(c: OperatorContext, rows: number, ofSums: boolean): Bias | undefined {
-  if (!c.has(2)) return undefined;
-  const bias = ofSums ? Int32Array.from(c.integers(2, 'bias')) : c.constant(2, 'bias').data;
+function biasOf(c: OperatorContext, rows: number, ofSums: boolean, input = 2): Bias | undefined {
+  if (!c.has(input)) return undefined;
+  const bias = ofSums ? Int32Array.from(c.integers(input, 'bias')) : c.constant(input, 'bias').data;
   if (bias.length !== rows) c.bad('bias', `${rows} elements`, String(bias.length));
   return bias;
 }
@@ -275,6 +286,65 @@ function fullyConnected(c: OperatorContext, ofCodes: boolean): ValueId | undefin
   return layer && c.emit({ op: 'linear', inputs: [flat], ...layer });
 }
 
+/** The weights of a transposed convolution in the order of the convolution that does its work. */
+function arranged(weights: Weights, kernel: ArrangedKernel): Weights {
+  const { rows, cols, places } = kernel;
+  if (weights.format === 'int8') return arrangeInt8(kernel, weights.codes, weights.scale, weights.zeroPoint ?? [0]);
+  const values = weights.format === 'dense' ? weights.values : formatOf(weights).unpack(weights);
+  return { format: 'dense', rows, cols, values: Float32Array.from(places, (at) => (at < 0 ? 0 : values[at])) };
+}
+
+/** Inputs: the shape of the output, weights [outputs, height, width, inputs], the image, a bias. */
+function transposed(c: OperatorContext, ofCodes: boolean): ValueId | undefined {
+  const options = c.options(BuiltinOptions.TransposeConvOptions, new TransposeConvOptions());
+  if (!options) return c.bad('options', 'TransposeConvOptions', 'none');
+  const image = c.value(2);
+  requireRank(c, image, 4);
+  const [outputs, height, width, inputs] = filterShape(c, 4);
+  if (sizeOf(c, image, 3) !== inputs) c.bad('weights', `those of ${sizeOf(c, image, 3)} channels`, String(inputs));
+  const window = windowOf(c, options, [height, width], [1, 1]);
+  const target = c.dims(0, 'output_shape');
+  if (target.length !== 4 || target[3] !== outputs) c.bad('output_shape', `[, , , ${outputs}]`, formatShape(target));
+  const axes = [0, 1].map((side): TransposedAxis => {
+    const [size, stride, wanted, n] = [
+      window.kernel[side],
+      window.stride[side],
+      target[side + 1],
+      sizeOf(c, image, side + 1),
+    ];
+    if (typeof wanted !== 'number') throw new Unsupported(`the open dimension ${wanted} of the output`);
+    // The border that a convolution from the output to the input would have.
+    const made = window.padding === 'same' ? Math.ceil(wanted / stride) : Math.ceil((wanted - size + 1) / stride);
+    const begin = Math.floor(Math.max((made - 1) * stride + size - wanted, 0) / 2);
+    if (wanted < 1 || wanted > n * stride + size) c.bad('output_shape', `about ${n * stride} pixels`, String(wanted));
+    return { stride, dilation: 1, begin, end: begin + wanted - n * stride };
+  });
+  const kernel: TransposedKernel = {
+    kernel: window.kernel,
+    inputs,
+    groups: 1,
+    groupOutputs: outputs,
+    placeOf: (_, i, o, ky, kx) => ((o * height + ky) * width + kx) * inputs + i,
+  };
+  const given = weightsOf(c, { rows: outputs, cols: height * width * inputs, last: false });
+  const count = arrangedSize(kernel, window.stride);
+  if (count > 16 * given.rows * given.cols + (1 << 16)) throw new Unsupported('strides that are far over the kernel');
+  const [inputCodes, quantization] = [c.codesOf(c.tensor(2)), c.codesOf(c.output())];
+  if (ofCodes && (!inputCodes || !quantization || given.format !== 'int8')) return undefined;
+  c.claim(count);
+  const matrix = arrangeKernel(kernel, window.stride);
+  const bias = biasOf(c, outputs, ofCodes, 3);
+  const layer = {
+    weights: arranged(given, matrix),
+    bias:
+      bias &&
+      (bias.constructor as typeof Float32Array).from({ length: matrix.rows }, (_, r) => bias[matrix.outputOf(r)]),
+    clamp: fusedClamp(options.fusedActivationFunction()),
+    ...(ofCodes && { inputCodes, result: { dtype: quantization!.dtype, quantization } }),
+  };
+  return transposedConv(c, image, 'NHWC', kernel, [axes[0], axes[1]], layer);
+}
+
 const layer = (read: (c: OperatorContext, ofCodes: boolean) => ValueId | undefined): Operator => ({
   inputs: [2, 3],
   read: (c) => read(c, false)!,
@@ -372,4 +442,9 @@ export const layers: Readonly<Record<string, Operator>> = {
   FULLY_CONNECTED: layer(fullyConnected),
   MAX_POOL_2D,
   SOFTMAX: { inputs: [1, 1], read: readSoftmax },
+  TRANSPOSE_CONV: {
+    inputs: [3, 4],
+    read: (c) => transposed(c, false)!,
+    readCodes: (c) => (c.codesOf(c.tensor(2)) && isQuantized(c.tensor(1)) ? transposed(c, true) : undefined),
+  },
 };

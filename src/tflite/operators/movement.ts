@@ -1,3 +1,4 @@
+import { batchToSpace, spaceToBatch } from '../../graph/gather.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
 import { range, reshapeTo } from '../../graph/reshape.js';
@@ -7,7 +8,6 @@ import {
   BuiltinOptions,
   ConcatenationOptions,
   DepthToSpaceOptions,
-  GatherOptions,
   MirrorPadMode,
   MirrorPadOptions,
   OneHotOptions,
@@ -25,6 +25,7 @@ import {
   axisOf,
   binary,
   type Made,
+  numberOf,
   type Operator,
   type OperatorContext,
   requireRank,
@@ -101,8 +102,8 @@ function readMirrorPad(c: OperatorContext): ValueId {
   const input = c.value(0);
   const [before, after] = borders(c, c.shape(input).length);
   const mode = c.options(BuiltinOptions.MirrorPadOptions, new MirrorPadOptions())?.mode() ?? MirrorPadMode.REFLECT;
-  if (mode !== MirrorPadMode.REFLECT) throw new Unsupported('the mode SYMMETRIC');
-  return c.emit({ op: 'pad', mode: 'reflect', before, after, inputs: [input] });
+  const name = mode === MirrorPadMode.SYMMETRIC ? 'symmetric' : 'reflect';
+  return c.emit({ op: 'pad', mode: name, before, after, inputs: [input] });
 }
 
 /** A specification of one axis, as StridedSlice has it. */
@@ -200,13 +201,6 @@ function readSqueeze(c: OperatorContext): ValueId {
   return squeeze(c, input, axes);
 }
 
-/** One number that is known. */
-function numberOf(c: OperatorContext, input: number, what: string): number {
-  const values = c.integers(input, what);
-  if (values.length !== 1) c.bad(what, 'one number', `${values.length} elements`);
-  return values[0];
-}
-
 function readExpandDims(c: OperatorContext): ValueId {
   const input = c.value(0);
   const rank = c.shape(input).length + 1;
@@ -243,21 +237,6 @@ function readSplitV(c: OperatorContext): ValueId[] {
     c.bad('sizes', `${c.outputCount} whose sum is ${size}`, formatShape(given));
   }
   return parts(c, input, axis, sizes);
-}
-
-function readGather(c: OperatorContext): ValueId {
-  const options = c.options(BuiltinOptions.GatherOptions, new GatherOptions());
-  if (options && options.batchDims() !== 0) throw new Unsupported('batch dimensions');
-  const input = c.value(0);
-  const shape = c.shape(input);
-  const axis = axisOf(c, options?.axis() ?? 0, shape.length);
-  if (c.isInteger(1)) {
-    const size = shape[axis];
-    const wrong = c.integers(1, 'indices').find((i) => i < 0 || (typeof size === 'number' && i >= size));
-    if (wrong !== undefined) c.bad('indices', `integers below ${size}`, String(wrong));
-  }
-  if (shape.length + c.shape(c.value(1)).length - 1 > MAX_DIMENSIONS) c.bad('indices', 'fewer dimensions', 'too many');
-  return c.emit({ op: 'gather', inputs: [input, c.value(1)], axis });
 }
 
 function readPack(c: OperatorContext): ValueId {
@@ -426,15 +405,70 @@ function readSpaceToDepth(c: OperatorContext): ValueId {
   return rearrange(c, split, [0, 1, 3, 2, 4, 5], [{ axes: [0] }, height, width, depth * block ** 2]);
 }
 
+function readReverse(c: OperatorContext): ValueId {
+  const input = c.value(0);
+  const rank = c.shape(input).length;
+  const axes = [...new Set(c.integers(1, 'axes').map((axis) => axisOf(c, axis, rank)))];
+  const cuts = axes.map((axis): Cut => {
+    const size = sizeOf(c, input, axis);
+    return { axis, start: size - 1, end: -size - 1, step: -1 };
+  });
+  return cuts.length > 0 ? c.emit({ op: 'slice', inputs: [input], cuts }) : input;
+}
+
+/** Blocks of the dimensions behind the batch, and two sizes for each: [block, before, after]. */
+function blocksOf(c: OperatorContext): [blocks: number[], before: number[], after: number[]] {
+  const blocks = c.integers(1, 'block_shape');
+  const sizes = c.integers(2, 'paddings');
+  const rank = c.shape(c.value(0)).length;
+  if (blocks.length < 1 || blocks.length >= rank || blocks.some((size) => size < 1 || size > MAX_RESIZED)) {
+    c.bad('block_shape', `1 to ${rank - 1} sizes`, formatShape(blocks));
+  }
+  if (rank + 2 * blocks.length > MAX_DIMENSIONS + 2 || rank + blocks.length > MAX_DIMENSIONS) {
+    throw new Unsupported(`blocks of ${blocks.length} of ${rank} dimensions`);
+  }
+  if (sizes.length !== 2 * blocks.length || sizes.some((size) => size < 0 || size > LARGEST_BORDER)) {
+    c.bad('paddings', `${2 * blocks.length} sizes up to ${LARGEST_BORDER}`, formatShape(sizes));
+  }
+  const pick = (side: number) => [0, ...blocks.map((_, i) => sizes[2 * i + side])];
+  const fill = (list: number[]) => [...list, ...new Array<number>(rank - list.length).fill(0)];
+  return [blocks, fill(pick(0)), fill(pick(1))];
+}
+
+function readSpaceToBatch(c: OperatorContext): ValueId {
+  const [blocks, before, after] = blocksOf(c);
+  const input = c.value(0);
+  const isPadded = [...before, ...after].some((size) => size > 0);
+  const padded = isPadded ? c.emit({ op: 'pad', mode: 'constant', before, after, inputs: [input, zero(c)] }) : input;
+  const made = spaceToBatch(c, padded, blocks);
+  if (made === undefined) throw new Unsupported('dimensions that are open or no multiples of their blocks');
+  return made;
+}
+
+function readBatchToSpace(c: OperatorContext): ValueId {
+  const [blocks, before, after] = blocksOf(c);
+  const joined = batchToSpace(c, c.value(0), blocks);
+  if (joined === undefined)
+    throw new Unsupported('dimensions that are open, or a batch that is no multiple of the blocks');
+  const shape = c.shape(joined);
+  const cuts = range(shape.length).flatMap((axis): Cut[] => {
+    if (before[axis] + after[axis] === 0) return [];
+    const size = Number(shape[axis]);
+    if (before[axis] + after[axis] > size) c.bad('crops', `at most ${size}`, `${before[axis]} and ${after[axis]}`);
+    return [{ axis, start: before[axis], end: size - after[axis], step: 1 }];
+  });
+  return cuts.length > 0 ? c.emit({ op: 'slice', inputs: [joined], cuts }) : joined;
+}
+
 const moves = (inputs: Operator['inputs'], read: Operator['read']): Operator => ({ inputs, read, moves: true });
 
 export const movement: Readonly<Record<string, Operator>> = {
+  BATCH_TO_SPACE_ND: moves([3, 3], readBatchToSpace),
   BROADCAST_TO: moves([2, 2], readBroadcastTo),
   CONCATENATION: moves([1, 1 << 16], readConcatenation),
   DEPTH_TO_SPACE: moves([1, 1], readDepthToSpace),
   EXPAND_DIMS: moves([2, 2], readExpandDims),
   FILL: { inputs: [2, 2], read: readFill },
-  GATHER: moves([2, 2], readGather),
   MIRROR_PAD: moves([2, 2], readMirrorPad),
   ONE_HOT: { inputs: [4, 4], read: readOneHot },
   PACK: moves([1, 1 << 16], readPack),
@@ -445,8 +479,10 @@ export const movement: Readonly<Record<string, Operator>> = {
   RESHAPE: moves([1, 2], readReshape),
   RESIZE_BILINEAR,
   RESIZE_NEAREST_NEIGHBOR,
+  REVERSE_V2: moves([2, 2], readReverse),
   SHAPE: { inputs: [1, 1], read: readShape },
   SLICE: moves([3, 3], readSlice),
+  SPACE_TO_BATCH_ND: moves([3, 3], readSpaceToBatch),
   SPACE_TO_DEPTH: moves([1, 1], readSpaceToDepth),
   SPLIT: moves([2, 2], readSplit),
   SPLIT_V: moves([3, 3], readSplitV),

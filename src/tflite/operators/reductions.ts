@@ -71,6 +71,8 @@ export const reductions: Readonly<Record<string, Operator>> = {
   L2_NORMALIZATION: { inputs: [1, 1], read: readL2Norm },
   LOG_SOFTMAX: { inputs: [1, 1], read: readLogSoftmax },
   MEAN: reduction('mean'),
+  REDUCE_ALL: reduction('min'),
+  REDUCE_ANY: reduction('max'),
   REDUCE_MAX: reduction('max'),
   REDUCE_MIN: reduction('min'),
   REDUCE_PROD: reduction('prod'),

@@ -318,13 +318,14 @@ export enum BuiltinOptions {
   SplitVOptions = 79,
   DepthToSpaceOptions = 94,
   BatchMatMulOptions = 101,
+  CumsumOptions = 102,
   GeluOptions = 116
 }
 
 export function unionToBuiltinOptions(
   type: BuiltinOptions,
-  accessor: (obj:AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions) => AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null
-): AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null {
+  accessor: (obj:AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions) => AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null
+): AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null {
   switch(BuiltinOptions[type]) {
     case 'NONE': return null; 
     case 'Conv2DOptions': return accessor(new Conv2DOptions())! as Conv2DOptions;
@@ -357,6 +358,7 @@ export function unionToBuiltinOptions(
     case 'SplitVOptions': return accessor(new SplitVOptions())! as SplitVOptions;
     case 'DepthToSpaceOptions': return accessor(new DepthToSpaceOptions())! as DepthToSpaceOptions;
     case 'BatchMatMulOptions': return accessor(new BatchMatMulOptions())! as BatchMatMulOptions;
+    case 'CumsumOptions': return accessor(new CumsumOptions())! as CumsumOptions;
     case 'GeluOptions': return accessor(new GeluOptions())! as GeluOptions;
     default: return null;
   }
@@ -364,9 +366,9 @@ export function unionToBuiltinOptions(
 
 export function unionListToBuiltinOptions(
   type: BuiltinOptions, 
-  accessor: (index: number, obj:AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions) => AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null, 
+  accessor: (index: number, obj:AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions) => AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null, 
   index: number
-): AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null {
+): AddOptions|BatchMatMulOptions|CastOptions|ConcatenationOptions|Conv2DOptions|CumsumOptions|DepthToSpaceOptions|DepthwiseConv2DOptions|DivOptions|FullyConnectedOptions|GatherOptions|GeluOptions|L2NormOptions|LeakyReluOptions|MirrorPadOptions|MulOptions|OneHotOptions|PackOptions|Pool2DOptions|ReducerOptions|ReshapeOptions|ResizeBilinearOptions|ResizeNearestNeighborOptions|SoftmaxOptions|SpaceToDepthOptions|SplitOptions|SplitVOptions|SqueezeOptions|StridedSliceOptions|SubOptions|TransposeConvOptions|UnpackOptions|null {
   switch(BuiltinOptions[type]) {
     case 'NONE': return null; 
     case 'Conv2DOptions': return accessor(index, new Conv2DOptions())! as Conv2DOptions;
@@ -399,6 +401,7 @@ export function unionListToBuiltinOptions(
     case 'SplitVOptions': return accessor(index, new SplitVOptions())! as SplitVOptions;
     case 'DepthToSpaceOptions': return accessor(index, new DepthToSpaceOptions())! as DepthToSpaceOptions;
     case 'BatchMatMulOptions': return accessor(index, new BatchMatMulOptions())! as BatchMatMulOptions;
+    case 'CumsumOptions': return accessor(index, new CumsumOptions())! as CumsumOptions;
     case 'GeluOptions': return accessor(index, new GeluOptions())! as GeluOptions;
     default: return null;
   }
@@ -4155,6 +4158,87 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
 }
 }
 
+export class CumsumOptions {
+  bb: flatbuffers.ByteBuffer|null = null;
+  bb_pos = 0;
+  __init(i:number, bb:flatbuffers.ByteBuffer):CumsumOptions {
+  this.bb_pos = i;
+  this.bb = bb;
+  return this;
+}
+
+static getRootAsCumsumOptions(bb:flatbuffers.ByteBuffer, obj?:CumsumOptions):CumsumOptions {
+  return (obj || new CumsumOptions()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
+}
+
+static getSizePrefixedRootAsCumsumOptions(bb:flatbuffers.ByteBuffer, obj?:CumsumOptions):CumsumOptions {
+  bb.setPosition(bb.position() + flatbuffers.SIZE_PREFIX_LENGTH);
+  return (obj || new CumsumOptions()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
+}
+
+exclusive():boolean {
+  const offset = this.bb!.__offset(this.bb_pos, 4);
+  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
+reverse():boolean {
+  const offset = this.bb!.__offset(this.bb_pos, 6);
+  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
+static startCumsumOptions(builder:flatbuffers.Builder) {
+  builder.startObject(2);
+}
+
+static addExclusive(builder:flatbuffers.Builder, exclusive:boolean) {
+  builder.addFieldInt8(0, +exclusive, +false);
+}
+
+static addReverse(builder:flatbuffers.Builder, reverse:boolean) {
+  builder.addFieldInt8(1, +reverse, +false);
+}
+
+static endCumsumOptions(builder:flatbuffers.Builder):flatbuffers.Offset {
+  const offset = builder.endObject();
+  return offset;
+}
+
+static createCumsumOptions(builder:flatbuffers.Builder, exclusive:boolean, reverse:boolean):flatbuffers.Offset {
+  CumsumOptions.startCumsumOptions(builder);
+  CumsumOptions.addExclusive(builder, exclusive);
+  CumsumOptions.addReverse(builder, reverse);
+  return CumsumOptions.endCumsumOptions(builder);
+}
+
+unpack(): CumsumOptionsT {
+  return new CumsumOptionsT(
+    this.exclusive(),
+    this.reverse()
+  );
+}
+
+
+unpackTo(_o: CumsumOptionsT): void {
+  _o.exclusive = this.exclusive();
+  _o.reverse = this.reverse();
+}
+}
+
+export class CumsumOptionsT {
+constructor(
+  public exclusive: boolean = false,
+  public reverse: boolean = false
+){}
+
+
+pack(builder:flatbuffers.Builder): flatbuffers.Offset {
+  return CumsumOptions.createCumsumOptions(builder,
+    this.exclusive,
+    this.reverse
+  );
+}
+}
+
 export class GeluOptions {
   bb: flatbuffers.ByteBuffer|null = null;
   bb_pos = 0;
@@ -4505,7 +4589,7 @@ constructor(
   public inputs: (number)[] = [],
   public outputs: (number)[] = [],
   public builtinOptionsType: BuiltinOptions = BuiltinOptions.NONE,
-  public builtinOptions: AddOptionsT|BatchMatMulOptionsT|CastOptionsT|ConcatenationOptionsT|Conv2DOptionsT|DepthToSpaceOptionsT|DepthwiseConv2DOptionsT|DivOptionsT|FullyConnectedOptionsT|GatherOptionsT|GeluOptionsT|L2NormOptionsT|LeakyReluOptionsT|MirrorPadOptionsT|MulOptionsT|OneHotOptionsT|PackOptionsT|Pool2DOptionsT|ReducerOptionsT|ReshapeOptionsT|ResizeBilinearOptionsT|ResizeNearestNeighborOptionsT|SoftmaxOptionsT|SpaceToDepthOptionsT|SplitOptionsT|SplitVOptionsT|SqueezeOptionsT|StridedSliceOptionsT|SubOptionsT|TransposeConvOptionsT|UnpackOptionsT|null = null
+  public builtinOptions: AddOptionsT|BatchMatMulOptionsT|CastOptionsT|ConcatenationOptionsT|Conv2DOptionsT|CumsumOptionsT|DepthToSpaceOptionsT|DepthwiseConv2DOptionsT|DivOptionsT|FullyConnectedOptionsT|GatherOptionsT|GeluOptionsT|L2NormOptionsT|LeakyReluOptionsT|MirrorPadOptionsT|MulOptionsT|OneHotOptionsT|PackOptionsT|Pool2DOptionsT|ReducerOptionsT|ReshapeOptionsT|ResizeBilinearOptionsT|ResizeNearestNeighborOptionsT|SoftmaxOptionsT|SpaceToDepthOptionsT|SplitOptionsT|SplitVOptionsT|SqueezeOptionsT|StridedSliceOptionsT|SubOptionsT|TransposeConvOptionsT|UnpackOptionsT|null = null
 ){}
 
 
