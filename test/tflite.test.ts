@@ -162,7 +162,7 @@ litert('codes of 4 bits are the same numbers in 8', async () => {
       fullyConnected({ shape: [3, cols] }, { shape: [5, cols], type, data, quantization }, { shape: [3, 5] });
     const backend = await createWasmBackend();
     const [four, eight] = [
-      await load(model(Type.INT4, nibbles), backend),
+      await load(model(Type.INT4, nibbles), backend, { memory: 'packed' }),
       await load(model(Type.INT8, codes), backend),
     ];
     assert.equal(
