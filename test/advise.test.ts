@@ -23,11 +23,13 @@ async function student() {
 
 test('advice: every compression of every layer is timed, or says why not; only patterns matter', async () => {
   const model = await student();
-  const before = backend.memory.bytes;
   const seen: number[] = [];
   const only = ['prune 90 %', 'prune 2:4', 'int8', 'codebook of 16', 'binary weights and activations', 'rank 1/4'];
   const advice = await advise(runtime, model, { only, onProgress: (done) => seen.push(done) });
-  assert.is(backend.memory.bytes, before);
+  // Scratch that kernels share stays as large as the largest needed it, while the model has kernels.
+  const { bytes } = backend.memory;
+  await advise(runtime, model, { only });
+  assert.is(backend.memory.bytes, bytes);
   const layers = model.explain().filter(({ problem }) => problem);
   assert.equal(advice.flatMap(({ layer }) => layer.split(', ')).sort(), layers.map(({ name }) => name).sort());
   for (const { options, now, layer } of advice) {

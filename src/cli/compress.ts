@@ -1,5 +1,4 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { defineCommand } from 'citty';
 import { Presets, SingleBar } from 'cli-progress';
 import { auto, merge, compress as run, type Step } from '../compress/index.js';
 import { describe, ThinferError } from '../errors.js';
@@ -11,6 +10,7 @@ import type { BackendName } from '../plan/variant.js';
 import { toHtml, toTable } from '../report/index.js';
 import { createRuntime } from '../runtime.js';
 import { readTflite } from '../tflite/index.js';
+import { command } from './command.js';
 import { readCalibration } from './compress-data.js';
 import { stepsOf } from './compress-steps.js';
 import { save } from './model.js';
@@ -57,8 +57,15 @@ function secondsOf(text: string): number {
   throw new ThinferError({ code: 'bad-argument', place: '--budget', expected, got: describe(text) });
 }
 
-export const compress = defineCommand({
+export const compress = command({
   meta: { name: 'compress', description: 'Compress a trained model, and write it as ONNX.' },
+  variadic: true,
+  examples: [
+    "thinfer compress in.onnx out.onnx --data calib --steps 'obs:0.8+quantize:int8'",
+    'thinfer compress in.onnx out.onnx --data calib --auto --max-drop 1% --target speed --budget 10m --html report.html',
+    'thinfer compress in.onnx part0.onnx --data calib --steps gptq:int4 --shard 0/8',
+    'thinfer compress merge in.onnx out.onnx part*.onnx',
+  ],
   args: {
     in: {
       type: 'positional',
