@@ -15,8 +15,6 @@ export interface Task {
   backend: BackendName;
   threads: number;
   rounds: number;
-  modes: readonly Mode[];
-  kinds: readonly ModelKind[];
   /** Of MobileNetV1: pixels a side, and the width multiplier. */
   size: number;
   alpha: number;
@@ -37,5 +35,6 @@ export interface ModeTiming {
 }
 
 export interface TfjsPage {
-  race(task: Task): Promise<{ device: string; notes: string[]; timings: ModeTiming[] }>;
+  /** Starts tfjs for the first race; the others of the page run on the same backend. */
+  race(task: Task, kind: ModelKind, mode: Mode): Promise<{ notes: string[]; timing: ModeTiming }>;
 }
