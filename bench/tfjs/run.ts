@@ -10,7 +10,7 @@ import { plugins } from '../../scripts/plugins.js';
 import { page, serve } from '../../scripts/serve.js';
 import { buildWasm } from '../../scripts/wasm.js';
 import { digits, percent, tableOf } from '../rows.js';
-import type { Mode, ModelKind, ModeTiming, Task, TfjsPage } from './types.js';
+import type { KernelTime, Mode, ModelKind, ModeTiming, Task, TfjsPage } from './types.js';
 
 declare const tfjsPage: TfjsPage;
 
@@ -129,8 +129,11 @@ export async function benchTfjs(
   console.log(tfjsTable(result.rows));
   for (const { kind, mode, threads: count, profile: kernels } of result.rows) {
     if (!kernels) continue;
-    console.log(pc.bold(`\n${kind}, ${mode}, ${count} threads`));
-    for (const { name, ms } of kernels) console.log(`  ${digits(ms).padStart(8)} ms  ${name}`);
+    const sum = (times: readonly KernelTime[]) => times.reduce((total, { ms }) => total + ms, 0);
+    const [theirs, ours] = [sum(kernels.tfjs), sum(kernels.ours)];
+    const text = `${digits(theirs)} ms of tfjs, ${digits(ours)} ms of thinfer, ${(theirs / ours).toFixed(2)} x`;
+    console.log(pc.bold(`\n${kind}, ${mode}, ${count} threads: kernels alone ${text}`));
+    for (const { name, ms } of kernels.ours) console.log(`  ${digits(ms).padStart(8)} ms  ${name}`);
   }
   for (const note of result.notes) console.log(pc.yellow(note));
   return result;

@@ -22,6 +22,11 @@ export interface Task {
   profile?: boolean;
 }
 
+export interface KernelTime {
+  name: string;
+  ms: number;
+}
+
 export interface ModeTiming {
   kind: ModelKind;
   mode: Mode;
@@ -30,8 +35,8 @@ export interface ModeTiming {
   ours: Timing;
   /** Largest difference of the two answers over the largest number. */
   difference: number;
-  /** Kernels of tfjs by the time they took in a run, for those who look for what is slow. */
-  profile?: { name: string; ms: number }[];
+  /** The kernels of a run, each with the least time it took: what is slow, and what a busy machine does not change. */
+  profile?: { tfjs: KernelTime[]; ours: KernelTime[] };
 }
 
 export interface TfjsPage {
