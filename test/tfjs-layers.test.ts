@@ -5,7 +5,14 @@ import * as tfl from '@tensorflow/tfjs-layers';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { csr, int8, ThinferError } from '../src/index.js';
-import { type FormatSpec, thinConv2D, thinDense, thinDepthwiseConv2D, thinReady } from '../src/tfjs/index.js';
+import {
+  type FormatSpec,
+  thinConv2D,
+  thinDense,
+  thinDepthwiseConv2D,
+  thinModel,
+  thinReady,
+} from '../src/tfjs/index.js';
 import { readWeights, writeWeights } from '../src/tfjs/serial.js';
 import { requireCapability } from './support/capability.js';
 import { PACKERS } from './support/formats.js';
@@ -47,7 +54,7 @@ function plainModel(): tfl.LayersModel {
   return model;
 }
 
-function thinModel(format: FormatSpec): tfl.LayersModel {
+function ofThinLayers(format: FormatSpec): tfl.LayersModel {
   const input = tfl.input({ shape: [10, 10, 3] });
   const layers = [
     thinConv2D({
@@ -95,7 +102,7 @@ for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
     const x = image();
     const plain = plainModel();
     const expected = await predict(plain, x);
-    const model = thinModel('dense');
+    const model = ofThinLayers('dense');
     assert.ok(distance(await predict(model, x), expected) < 1e-5);
     await thinReady();
     const { kernelNames } = await tf.profile(() => model.predict(x) as tf.Tensor);
@@ -115,7 +122,7 @@ for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
     test(`saved and loaded: ${name}`, async () => {
       await thinReady();
       const x = image();
-      const model = thinModel(format);
+      const model = ofThinLayers(format);
       const before = await predict(model, x);
       let saved: tf.io.ModelArtifacts | undefined;
       await model.save(
@@ -137,6 +144,32 @@ for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
       model.dispose();
     });
   }
+
+  test('a model is made thin, saved, loaded and accelerated', async () => {
+    const x = image();
+    const plain = plainModel();
+    const expected = await predict(plain, x);
+    const formats = { '*': 'int8' } as const;
+    const model = await thinModel(plain, { formats });
+    const classes = model.layers.map((layer) => layer.getClassName());
+    assert.equal(classes, ['ThinConv2D', 'DepthwiseConv2D', 'Flatten', 'ThinDense']);
+    const actual = await predict(model, x);
+    assert.ok(distance(actual, expected) < 0.05);
+    assert.ok(distance(await predict(plain, x), expected) === 0);
+    const handler = { artifacts: undefined as tf.io.ModelArtifacts | undefined };
+    await model.save(
+      tf.io.withSaveHandler(async (artifacts) => {
+        handler.artifacts = artifacts;
+        return { modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts) };
+      }),
+    );
+    const { weightSpecs, weightData, modelTopology } = handler.artifacts!;
+    const topology = JSON.parse(JSON.stringify(modelTopology));
+    const loaded = await tfl.loadLayersModel(tf.io.fromMemory({ modelTopology: topology, weightSpecs, weightData }));
+    assert.is(distance(await predict(loaded, x), actual), 0);
+    tf.dispose(x);
+    for (const one of [plain, model, loaded]) one.dispose();
+  });
 
   test('tf.sequential takes packed weights; nothing is left behind', async () => {
     await thinReady();

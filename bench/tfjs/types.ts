@@ -16,13 +16,16 @@ export interface Task {
   backend: BackendName;
   threads: number;
   rounds: number;
-  modes: readonly Mode[];
-  kinds: readonly ModelKind[];
   /** Of MobileNetV1: pixels a side, and the width multiplier. */
   size: number;
   alpha: number;
   /** Time each layer by itself as well. */
   profile?: boolean;
+}
+
+export interface KernelTime {
+  name: string;
+  ms: number;
 }
 
 export interface ModeTiming {
@@ -33,10 +36,11 @@ export interface ModeTiming {
   ours: Timing;
   /** Largest difference of the two answers over the largest number. */
   difference: number;
-  /** Kernels of tfjs by the time they took in a run, for those who look for what is slow. */
-  profile?: { name: string; ms: number }[];
+  /** The kernels of a run, each with the least time it took: what is slow, and what a busy machine does not change. */
+  profile?: { tfjs: KernelTime[]; ours: KernelTime[] };
 }
 
 export interface TfjsPage {
-  race(task: Task): Promise<{ device: string; notes: string[]; timings: ModeTiming[] }>;
+  /** Starts tfjs for the first race; the others of the page run on the same backend. */
+  race(task: Task, kind: ModelKind, mode: Mode): Promise<{ notes: string[]; timing: ModeTiming }>;
 }

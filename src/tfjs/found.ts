@@ -69,8 +69,7 @@ export function requireNames(formats: Formats, names: readonly string[]): void {
  */
 export function makeOperator(host: Host, found: Found, formats: Formats): { operator: Operator; replaced: Replaced } {
   const { name, op, kind, affine, absorbed } = found;
-  const spec = specOf(found, formats);
-  const weights = packFound(found, spec);
+  const weights = packFound(found, formats);
   const operator = new Operator(host, {
     kind,
     weights,
@@ -91,6 +90,7 @@ export function makeOperator(host: Host, found: Found, formats: Formats): { oper
   return { operator, replaced };
 }
 
+/** The format that is chosen for a layer or node. */
 function specOf({ name, kind }: Found, formats: Formats): FormatSpec {
   if (formats === 'auto') return 'auto';
   if (Object.hasOwn(formats, name)) return formats[name];
@@ -98,7 +98,13 @@ function specOf({ name, kind }: Found, formats: Formats): FormatSpec {
   return kind === 'depthwiseConv2d' ? 'auto' : (formats['*'] ?? 'auto');
 }
 
-function packFound({ kind, values, shape, transposed, codes, affine }: Found, spec: FormatSpec): Weights {
+/**
+ * Packs the weights of what was found.
+ * @throws ThinferError `bad-weights` or `bad-argument` where the format can't hold the weights
+ */
+export function packFound(found: Found, formats: Formats): Weights {
+  const { kind, values, shape, transposed, codes, affine } = found;
+  const spec = specOf(found, formats);
   if (typeof spec !== 'string' && (typeof spec !== 'object' || spec === null)) {
     throw new ThinferError({
       code: 'bad-argument',

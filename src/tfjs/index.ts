@@ -11,3 +11,4 @@ export {
   thinDepthwiseConv2D,
   thinReady,
 } from './layers.js';
+export { type ThinModelOptions, thinModel } from './thin-model.js';

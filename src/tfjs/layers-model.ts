@@ -83,10 +83,14 @@ function outputLayers(model: Layer): Set<Layer> {
   return new Set(models.flatMap((one) => one.outputs ?? []).map(({ sourceLayer }) => sourceLayer));
 }
 
-/** What can be replaced in a model, and what not and why. */
+/**
+ * What can be replaced in a model, and what not and why.
+ * @param fold what stands before and behind into it
+ */
 export async function findInLayers(
   model: LayersModel,
   codes: ReadonlyMap<string, KeptCodes>,
+  fold = true,
 ): Promise<{ sites: LayerSite[]; kept: Kept[] }> {
   const outputs = outputLayers(model);
   const sites: LayerSite[] = [];
@@ -101,7 +105,7 @@ export async function findInLayers(
     if (!WEIGHTED.includes(op)) continue;
     const why = REPLACED.includes(op) ? whyNot(layer) : `no kernel for ${op}`;
     if (why) kept.push({ name: layer.name, op, why });
-    else sites.push(await siteOf(layer, outputs, codes, taken));
+    else sites.push(await siteOf(layer, fold ? outputs : 'all', codes, taken));
   }
   return { sites, kept };
 }
@@ -115,9 +119,12 @@ function whyNot(layer: Layer): string | undefined {
   return undefined;
 }
 
+/** Layers whose output is wanted as it is. */
+type Outputs = ReadonlySet<Layer> | 'all';
+
 async function siteOf(
   layer: Layer,
-  outputs: ReadonlySet<Layer>,
+  outputs: Outputs,
   codes: ReadonlyMap<string, KeptCodes>,
   taken: Set<Layer>,
 ): Promise<LayerSite> {
@@ -219,13 +226,14 @@ function windowOf(layer: Layer, shape: readonly number[], edges: Edges | undefin
 type Edges = readonly [top: number, left: number, bottom: number, right: number];
 
 /** The only layer that reads what this one gives, if it reads nothing else and is used nowhere else. */
-function nextOf(layer: Layer, outputs: ReadonlySet<Layer>): Layer | undefined {
-  if (outputs.has(layer) || layer.inboundNodes.length !== 1 || layer.outboundNodes.length !== 1) return undefined;
+function nextOf(layer: Layer, outputs: Outputs): Layer | undefined {
+  if (outputs === 'all' || outputs.has(layer) || layer.inboundNodes.length !== 1 || layer.outboundNodes.length !== 1)
+    return undefined;
   const [{ outboundLayer, inboundLayers }] = layer.outboundNodes;
   return outboundLayer.inboundNodes.length === 1 && inboundLayers.length === 1 ? outboundLayer : undefined;
 }
 
-function paddingBefore(layer: Layer, outputs: ReadonlySet<Layer>, taken: ReadonlySet<Layer>) {
+function paddingBefore(layer: Layer, outputs: Outputs, taken: ReadonlySet<Layer>) {
   if (layer.padding !== 'valid' || layer.inboundNodes.length !== 1) return undefined;
   const [before] = layer.inboundNodes[0].inboundLayers;
   if (before?.getClassName() !== 'ZeroPadding2D' || before.dataFormat !== 'channelsLast') return undefined;

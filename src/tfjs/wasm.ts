@@ -45,7 +45,7 @@ interface Resident {
 }
 
 /**
- * tensors of tfjs's wasm backend. What our layers give stays in our memory until a kernel of tfjs asks where it is: all of
+ * Tensors of tfjs's wasm backend. What our layers give stays in our memory until a kernel of tfjs asks where it is: all of
  * them do that by `dataIdMap.get`. So nothing is copied between two layers of ours, and once where tfjs is next to them.
  */
 export class WasmHost implements Host {
