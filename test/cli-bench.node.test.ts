@@ -251,12 +251,23 @@ if (requireCapability('a browser', hasChrome, 'CHROME_PATH names none')) {
   bench('joins a browser that runs already, and leaves it running', async () => {
     const browser = await launch(chrome!);
     try {
-      const where = ['--browser-url', browser.wsEndpoint(), '--host', '127.0.0.1'];
+      // Switches are for browsers that are started; here they are only written down.
+      const where = [
+        '--flags',
+        '--no-such-switch --another',
+        '--browser-url',
+        browser.wsEndpoint(),
+        '--host',
+        '127.0.0.1',
+        '--name',
+        'a phone',
+      ];
       const few = ['--peers', 'none', '--runs', '6', '--budget', '0.1', '--cold', '0', '--json'];
       const { status, stdout, stderr } = await thinfer('bench', student, ...where, ...few);
       assert.is(status, 0, stderr);
       const [{ client, models }] = (JSON.parse(stdout) as ResultsFile).runs;
-      assert.ok(client.remote);
+      assert.ok(client.remote && client.name === 'a phone');
+      assert.equal(client.flags, ['--no-such-switch', '--another']);
       assert.ok(models[0].runtimes[0].warm!.ms > 0);
       assert.match(await browser.version(), /Chrome/);
     } finally {

@@ -1,5 +1,12 @@
 // Two files of results: what became slower or faster by more than noise.
-import type { BenchRun, ModelRow, ResultsFile, RuntimeName, RuntimeRow } from './results.js';
+import {
+  type BenchRun,
+  deviceOf,
+  type ModelRow,
+  type ResultsFile,
+  type RuntimeName,
+  type RuntimeRow,
+} from './results.js';
 
 export type Verdict = 'slower' | 'faster' | 'same' | 'broken' | 'mended' | 'only before' | 'only after';
 
@@ -52,7 +59,7 @@ const over = (ours: Times, theirs: Times): Quantity => ({
 /** `Chrome/156.0` is `Chrome`: versions are among what is compared. */
 const family = (browser: string): string => browser.split(/[/ ]/)[0].toLowerCase();
 
-const placeOf = ({ machine, client }: BenchRun): string => `${family(client.browser)}, ${machine.cpu}`;
+const placeOf = (run: BenchRun): string => `${family(run.client.browser)}, ${deviceOf(run)}`;
 
 function modelEntries(row: ModelRow, where: string, relative: CompareOptions['relative']): Entry[] {
   const threads = row.backend === 'wasm' ? `, ${row.threads} thread${row.threads > 1 ? 's' : ''}` : '';

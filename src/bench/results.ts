@@ -53,11 +53,17 @@ export interface ClientFacts {
   isolated: boolean;
   /** Of WebGPU: vendor, architecture, description; absent where there is none. */
   adapter?: string;
+  /** What the user calls the device. */
+  name?: string;
   /** A browser that ran already, on this machine or another. */
   remote: boolean;
   /** Switches that it was started with. */
   flags: string[];
 }
+
+/** The device that measured: what the command's machine is called means nothing where the browser ran elsewhere. */
+export const deviceOf = ({ client, machine }: Pick<BenchRun, 'client' | 'machine'>): string =>
+  client.name ?? (client.remote ? client.userAgent || 'another device' : machine.cpu);
 
 export interface RunOptions {
   /** At most so many turns in a race. */

@@ -16,6 +16,7 @@ import { progress } from './progress.js';
 
 interface Args {
   browser: string;
+  name?: string;
   threads: string;
   backends: string;
   peers?: string;
@@ -81,6 +82,7 @@ export async function benchShapesCommand(args: Args): Promise<void> {
       machine,
       client: {
         browser: found.browser,
+        name: args.name,
         userAgent: '',
         cores: machine.cores,
         isolated: true,

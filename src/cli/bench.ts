@@ -50,6 +50,7 @@ export const bench = command({
     },
     'browser-url': { type: 'string', description: 'A browser that runs already: ws://… or http://…:9222' },
     host: { type: 'string', description: 'Address or URL by which that browser reaches this machine' },
+    name: { type: 'string', description: 'What to call the device that measures, in results of several' },
     port: { type: 'string', default: '0', description: 'TCP port of the page; 0: any' },
     flags: { type: 'string', description: 'More switches for the browser or Node, with spaces between' },
     threads: { type: 'string', default: '1', description: 'Numbers of WASM threads, e.g. 1,2' },
@@ -94,7 +95,7 @@ export const bench = command({
       };
       const routes: Record<string, Route> = {};
       const { folders } = findPeers(names, '', inNode ? undefined : '/', []);
-      const { client, server, url } = await openClient(whereOf(args), folders, routes);
+      const { client: opened, server, url } = await openClient(whereOf(args), folders, routes);
       const bar = progress(args.json);
       try {
         const base = inNode ? pathToFileURL(scripts()).href : `${url}/thinfer/bench/`;
@@ -109,15 +110,16 @@ export const bench = command({
           routes[path] = bytes;
           return url + path.split('/').map(encodeURIComponent).join('/');
         };
-        const found = await runBench(client, [subject], peers, version, options, publish, bar.update);
+        const found = await runBench(opened, [subject], peers, version, options, publish, bar.update);
         bar.stop();
-        const run = { ...found, notes: [...notes, ...found.notes] };
+        const client = { ...found.client, name: args.name };
+        const run = { ...found, client, notes: [...notes, ...found.notes] };
         await publishRun(run, args.model, args);
         process.exitCode = verdictOf(run);
         if (process.exitCode === EXIT.verdict) console.error(pc.red('thinfer: a wrong answer, see above'));
       } finally {
         bar.stop();
-        await client.close();
+        await opened.close();
         await server.close();
       }
     }),

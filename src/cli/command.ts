@@ -24,8 +24,11 @@ export function wrongUsage(place: string, expected: string, got: string, hint?: 
 
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-/** @throws ThinferError for an option or argument that the command does not take */
-function requireKnown(name: string, { args, variadic }: Command, rawArgs: string[]): void {
+/**
+ * @returns the arguments, with values behind `=`: citty takes a value that begins with `--no-` for an option
+ * @throws ThinferError for an option or argument that the command does not take
+ */
+function requireKnown(name: string, { args, variadic }: Command, rawArgs: string[]): string[] {
   const known = Object.entries((args ?? {}) as ArgsDef);
   const options = known.filter(([, { type }]) => type !== 'positional');
   const { tokens } = parseArgs({
@@ -55,6 +58,10 @@ function requireKnown(name: string, { args, variadic }: Command, rawArgs: string
     const { value } = given[wanted] as { value: string };
     throw wrongUsage(`thinfer ${name}`, `${wanted} argument${wanted === 1 ? '' : 's'}`, JSON.stringify(value));
   }
+  return tokens.map((token) => {
+    if (token.kind === 'option') return token.value === undefined ? token.rawName : `${token.rawName}=${token.value}`;
+    return token.kind === 'positional' ? token.value : '--';
+  });
 }
 
 const STATUSES = '0 fine, 1 something failed, 2 wrong usage, 3 a wrong answer or a regression';
@@ -92,8 +99,7 @@ export async function start(main: CommandDef, rawArgs = process.argv.slice(2)): 
       console.log(await help(found, main));
       return;
     }
-    requireKnown(name, found, rest);
-    await runCommand(found, { rawArgs: rest });
+    await runCommand(found, { rawArgs: requireKnown(name, found, rest) });
   } catch (error) {
     if (error instanceof ThinferError) {
       console.error(pc.red(`thinfer: ${error.message}`));

@@ -1,7 +1,7 @@
 // What drawings have in common. They are made where the report is written: the page needs no script to show them.
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
-import type { BenchRun, ModelRow, RuntimeName } from '../../bench/results.js';
+import { type BenchRun, deviceOf, type ModelRow, type RuntimeName } from '../../bench/results.js';
 import type { Figure } from '../html.js';
 import { configuration, RUNTIMES } from './tables.js';
 
@@ -50,7 +50,7 @@ export function labelled(runs: readonly BenchRun[]): Labelled[] {
     run.models.map((row) => ({
       row,
       label: `${short(row.model)}, ${configuration(row)}`,
-      where: `${run.client.browser}, ${run.machine.cpu}`,
+      where: `${run.client.browser}, ${deviceOf(run)}`,
       when: run.date.slice(0, 16).replace('T', ' '),
     })),
   );

@@ -40,8 +40,8 @@ export function speedUp(ours: Timing, theirs: Timing): { ratio: number; low: num
 export const describeRun = ({ machine, client, date, thinfer }: BenchRun): string[] => [
   ...(date ? [`thinfer ${thinfer}, ${date.slice(0, 16).replace('T', ' ')} UTC`] : []),
   client.remote
-    ? `in ${client.browser}, ${client.cores} cores, somewhere else (${client.userAgent})`
-    : `in ${client.browser} on ${machine.cpu}, ${machine.cores} cores, ${machine.memoryBytes ? `${formatBytes(machine.memoryBytes)}, ` : ''}${machine.platform}`,
+    ? `in ${client.browser}, ${client.cores} cores, ${client.name ?? client.userAgent}`
+    : `in ${client.browser} on ${client.name ? `${client.name}, ` : ''}${machine.cpu}, ${machine.cores} cores, ${machine.memoryBytes ? `${formatBytes(machine.memoryBytes)}, ` : ''}${machine.platform}`,
   ...(client.userAgent
     ? [`WebGPU: ${client.adapter ?? 'none'}; ${client.isolated ? 'cross-origin isolated' : 'not isolated: no threads'}`]
     : []),
