@@ -66,6 +66,6 @@ export const METHODS: Readonly<Record<string, () => readonly Step[]>> = {
   'OBS 80 % + int8': () => [obs(0.8), quantize('int8')],
   'OBS 80 % + codebook of 16': () => [obs(0.8), cluster(16)],
   'filters 25 % + int8 static': () => [pruneFilters(0.25), quantize(STATIC)],
-  'auto: 1 %': () => [auto({ maxDrop: 0.01 })],
+  'auto: 1 %': () => [auto({ maxDrop: 0.01, heldOut: 0 })],
   'auto for size: 1 %': () => [auto({ target: 'size', maxDrop: 0.01 })],
 };

@@ -27,8 +27,8 @@ export interface AutoOptions extends LayerChoice {
   /** What is tried for each layer. Default: CANDIDATES. */
   candidates?: readonly Candidate[];
   /**
-   * Shares of filters that may go from all layers first (see `pruneFilters`): the largest that costs half of `maxDrop` at
-   * most. Default 0.375, 0.25, 0.125; none with a budget.
+   * Shares of filters that may go from all layers first (see `pruneFilters`): the largest that keeps within
+   * `maxDrop`. Default 0.375, 0.25, 0.125; none with a budget.
    */
   filters?: readonly number[];
   /** Whether layers of 8-bit arithmetic may get static codes in the end (see `quantize`). Default true. */
@@ -207,7 +207,7 @@ class Search {
     return { point, graph, notes: this.#filterNotes };
   }
 
-  /** Takes filters out of all layers first, as many as half of the drop is worth. */
+  /** Takes filters out of all layers first, as many as the model bears. */
   async #dropFilters(float: Answers, points: Evaluated[]): Promise<void> {
     const { budget, filters = budget === undefined ? SHARES : [], only, except, maxDrop } = this.#options;
     const moments = new MomentsCache(this.#graph);
@@ -227,7 +227,7 @@ class Search {
         float,
       );
       points.push(evaluated);
-      if (!(evaluated.point.drop <= maxDrop / 2) || notes.length === 0) continue;
+      if (!(evaluated.point.drop <= maxDrop) || notes.length === 0) continue;
       this.#graph = smaller;
       this.#units = units;
       return;
