@@ -1,34 +1,20 @@
-import type { ElementType } from '../dtype.js';
-import { ThinferError } from '../errors.js';
 import type { Weights } from '../formats/format.js';
-import { evaluateIntegers, type IntegerConstant } from '../graph/integers.js';
-import { type Constant, isBinary, isLayer, type Node, type Value, type ValueId } from '../graph/ir.js';
+import { GraphBuilder } from '../graph/builder.js';
+import type { NewNode } from '../graph/emit.js';
+import { type Constant, isBinary, type Node, type ValueId } from '../graph/ir.js';
 import { evaluate } from '../graph/passes/constants.js';
-import { inferNode, type Shape } from '../graph/shapes.js';
-import { elementType, inferType, moves, takesCodes } from '../graph/types.js';
+import { Unsupported } from '../graph/refuse.js';
+import { moves, takesCodes } from '../graph/types.js';
 import type { PartArray } from './domain.js';
-import type { Made, NewNode } from './operators/context.js';
+import type { Made } from './operators/context.js';
 import { dequantize, type QuantizedTensor, transposed } from './quantized.js';
-import { badModel, type CodeTensor, Unsupported } from './tensor.js';
-
-/** Integers up to this are exact in f32, in which everything is computed. */
-const LARGEST_EXACT = 2 ** 24;
+import type { CodeTensor } from './tensor.js';
 
 /** Arithmetic whose results leave the range of 8-bit integers, where ONNX wraps. */
 const LEAVES_BYTES: ReadonlySet<Node['op']> = new Set(['add', 'sub', 'mul', 'div', 'pow'] as const);
 
-/** Operators that give integers for integers. */
-const KEEPS_INTEGERS: ReadonlySet<Node['op']> = new Set([
-  ...(['transpose', 'reshape', 'concat', 'slice', 'expand', 'tile', 'pad', 'gather', 'clamp'] as const),
-]);
-
-/** The values, constants and nodes of a graph while it is read. What is known is computed at once. */
-export class GraphBuilder {
-  readonly values = new Map<ValueId, Value>();
-  readonly constants = new Map<ValueId, Constant>();
-  /** Constants that are integers, and values that hold integers when the graph runs. */
-  readonly integers = new Map<ValueId, IntegerConstant>();
-  readonly integral = new Set<ValueId>();
+/** The graph of an ONNX model, in which constants may be codes. */
+export class OnnxBuilder extends GraphBuilder {
   /** Constants that are codes, and those of f32 that the model has as codes: they are made when something reads them. */
   readonly codes = new Map<ValueId, CodeTensor>();
   readonly quantized = new Map<ValueId, QuantizedTensor>();
@@ -38,48 +24,6 @@ export class GraphBuilder {
   readonly parts = new Map<ValueId, PartArray>();
   /** Weights that were made, for the next layer that wants the same. */
   readonly #weights = new Map<string, Weights>();
-  readonly nodes: Node[] = [];
-  /** Integers as f32, where a node that runs reads them. */
-  readonly #floats = new Map<ValueId, ValueId>();
-  readonly #layerNames = new Set<string>();
-  /** Names of layers by their weights: those that one node of the model became and that share them share the name. */
-  readonly #nameOfWeights = new Map<object, { name: string; output: string }>();
-  readonly #capacity: number;
-  #claimed = 0;
-
-  /** @param capacity elements of all constants together */
-  constructor(capacity: number) {
-    this.#capacity = capacity;
-  }
-
-  claim(count: number, place: string): void {
-    this.#claimed += count;
-    if (this.#claimed <= this.#capacity) return;
-    badModel(place, `at most ${this.#capacity} elements in all for a model of this size`, String(this.#claimed));
-  }
-
-  addValue(name: string, shape: Shape, dtype?: ElementType): ValueId {
-    const id = this.values.size;
-    this.values.set(id, dtype && dtype !== 'float32' ? { id, name, shape, dtype } : { id, name, shape });
-    return id;
-  }
-
-  type(id: ValueId): ElementType {
-    return elementType(this.values.get(id)!);
-  }
-
-  addConstant(name: string, constant: Constant, dtype?: ElementType): ValueId {
-    const id = this.addValue(name, constant.dims, dtype);
-    this.constants.set(id, constant);
-    return id;
-  }
-
-  addIntegers(name: string, integers: IntegerConstant): ValueId {
-    const id = this.addValue(name, integers.dims);
-    this.integers.set(id, integers);
-    this.integral.add(id);
-    return id;
-  }
 
   #addCodes(name: string, codes: CodeTensor): ValueId {
     const id = this.addValue(name, codes.dims, codes.dtype);
@@ -156,7 +100,7 @@ export class GraphBuilder {
 
   /** The same integers as f32. */
   #toFloats(id: ValueId): ValueId {
-    const known = this.#floats.get(id);
+    const known = this.floats.get(id);
     if (known !== undefined) return known;
     const { name, shape } = this.values.get(id)!;
     const codes = this.codes.get(id);
@@ -165,7 +109,7 @@ export class GraphBuilder {
       : this.addValue(name, shape);
     if (!codes)
       this.nodes.push({ op: 'dequantize', name: `${name}.cast`, inputs: [id], output, scale: 1, zeroPoint: 0 });
-    this.#floats.set(id, output);
+    this.floats.set(id, output);
     this.integral.add(output);
     return output;
   }
@@ -173,7 +117,7 @@ export class GraphBuilder {
   /** A constant that the model has as codes. Those with one scale stay codes: what reads them may do so too. */
   #fromQuantized(id: ValueId, quantized: QuantizedTensor): ValueId {
     const { codes, scale, zeroPoint } = quantized;
-    const known = this.#floats.get(id);
+    const known = this.floats.get(id);
     if (known !== undefined) return known;
     if (scale.length !== 1 || codes.bits !== 8) {
       this.numbers(id, 'quantized constant');
@@ -184,79 +128,30 @@ export class GraphBuilder {
     const output = this.addValue(name, codes.dims);
     const meaning = { scale: scale[0], zeroPoint: zeroPoint?.[0] ?? 0 };
     this.nodes.push({ op: 'dequantize', name: `${name}.dequantize`, inputs, output, ...meaning });
-    this.#floats.set(id, output);
+    this.floats.set(id, output);
     return output;
   }
 
   /** The value itself, or f32 of the same numbers. */
-  asFloats(id: ValueId): ValueId {
+  override asFloats(id: ValueId): ValueId {
     const quantized = this.quantized.get(id);
     if (quantized) return this.#fromQuantized(id, quantized);
-    if (this.type(id) !== 'float32') return this.#toFloats(id);
-    const integers = this.integers.get(id);
-    if (!integers) return id;
-    const { name } = this.values.get(id)!;
-    const known = this.#floats.get(id);
-    if (known !== undefined) return known;
-    const wrong = integers.data.find((x) => typeof x === 'string' || Math.abs(x) > LARGEST_EXACT);
-    if (wrong !== undefined) throw new Unsupported(`arithmetic on "${name}", where ${wrong} has no exact f32`);
-    const made = this.addConstant(name, { dims: integers.dims, data: Float32Array.from(integers.data as number[]) });
-    this.#floats.set(id, made);
-    this.integral.add(made);
-    return made;
+    return this.type(id) === 'float32' ? super.asFloats(id) : this.#toFloats(id);
   }
 
-  /**
-   * Adds a node, or its result where that is known now.
-   * @param name of the output; the node is named `title`, or like it
-   */
-  emit(node: NewNode, name: string, title: string, place: string): ValueId {
-    // Not yet a value of the graph: -1 stands for the output.
-    const full: Node = { ...node, name: title || name, output: -1 };
-    try {
-      const integers = node.inputs.map((id) => this.integers.get(id));
-      if (integers.every((constant) => constant !== undefined)) {
-        const folded = evaluateIntegers(full, integers);
-        if (folded) {
-          this.claim(folded.data.length, place);
-          return this.addIntegers(name, folded);
-        }
-      }
-      const folded = this.#moveCodes(full, name, place);
-      if (folded !== undefined) return folded;
-      const inputs = this.#inputsOf(full);
-      const constants = inputs.map((id) => this.constants.get(id));
-      if (constants.every((constant) => constant !== undefined)) {
-        const folded = evaluate({ ...full, inputs }, constants);
-        if (folded) {
-          if (node.op !== 'reshape') this.claim(folded.data.length, place);
-          return this.addConstant(name, folded);
-        }
-      }
-      const types = inputs.map((id) => this.type(id));
-      const output = this.addValue(name, []);
-      const placed: Node = { ...full, inputs, name: this.#nameOf(full, name, output), output };
-      const shape = inferNode(
-        placed,
-        inputs.map((id) => this.values.get(id)!.shape),
-      );
-      const dtype = inferType(placed, types);
-      this.values.set(output, dtype === 'float32' ? { id: output, name, shape } : { id: output, name, shape, dtype });
-      this.nodes.push(placed);
-      if (dtype !== 'float32') this.integral.add(output);
-      const read = node.op === 'gather' ? inputs.slice(0, 1) : inputs;
-      const keeps = KEEPS_INTEGERS.has(node.op) || isBinary(placed);
-      if (keeps && read.every((id) => this.integral.has(id))) this.integral.add(output);
-      return output;
-    } catch (error) {
-      if (!(error instanceof ThinferError) || error.code !== 'bad-shape') throw error;
-      const { expected, got, hint } = error;
-      throw new ThinferError({ code: 'bad-model', place: error.place, expected, got, hint, cause: error });
-    }
+  override emit(node: NewNode, name: string, title: string, place: string): ValueId {
+    const id = super.emit(node, name, title, place);
+    if (this.type(id) !== 'float32') this.integral.add(id);
+    return id;
+  }
+
+  /** Nodes are named as those of the file. */
+  protected override placeOf(_operator: string, node: string): string {
+    return node;
   }
 
   /** What a node reads: codes where it takes them, else f32. */
-  #inputsOf(node: Node): ValueId[] {
+  protected override inputsOf(node: Node): ValueId[] {
     const floats = () => node.inputs.map((id) => this.asFloats(id));
     if (isBinary(node) && LEAVES_BYTES.has(node.op)) {
       const bytes = node.inputs.find((id) => this.type(id) === 'uint8' || this.type(id) === 'int8');
@@ -280,7 +175,7 @@ export class GraphBuilder {
   }
 
   /** Moves constants of codes, which stay such; undefined for whatever else. */
-  #moveCodes(node: Node, name: string, place: string): ValueId | undefined {
+  protected override fold(node: Node, name: string, place: string): ValueId | undefined {
     const [first] = node.inputs;
     const quantized = this.quantized.get(first);
     if (node.op === 'transpose' && quantized) return this.#addQuantized(name, transposed(quantized, node.perm));
@@ -293,16 +188,5 @@ export class GraphBuilder {
     this.claim(folded.data.length, place);
     const data = codes.dtype === 'uint8' ? Uint8Array.from(folded.data) : Int8Array.from(folded.data);
     return this.#addCodes(name, { ...codes, dims: [...folded.dims], data });
-  }
-
-  /** Layers are addressed by name: one that is taken falls back to the output's, which is unique in the model. */
-  #nameOf(node: Node, output: string, id: ValueId): string {
-    if (!isLayer(node)) return node.name;
-    const shared = this.#nameOfWeights.get(node.weights);
-    if (shared?.output === output) return shared.name;
-    const name = [node.name, output].find((candidate) => !this.#layerNames.has(candidate)) ?? `${output}#${id}`;
-    this.#layerNames.add(name);
-    this.#nameOfWeights.set(node.weights, { name, output });
-    return name;
   }
 }

@@ -1,9 +1,8 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { describe, MAX_ELEMENTS, ThinferError } from '../errors.js';
 import type { Dim, Graph, ValueId } from '../graph/ir.js';
-import { removeDead } from '../graph/passes/rewrite.js';
 import { Attributes } from './attributes.js';
-import { GraphBuilder } from './builder.js';
+import { OnnxBuilder } from './builder.js';
 import type { PartArray } from './domain.js';
 import {
   type GraphProto,
@@ -30,9 +29,6 @@ import {
 } from './tensor.js';
 
 const OLDEST_OPSET = 7;
-/** A model may ask for this many f32 elements for each of its bytes (sparse tensors, shared weights), and this many. */
-const ELEMENTS_PER_BYTE = 16;
-const FREE_ELEMENTS = 1 << 24;
 
 /** Types of inputs that are integers, and become f32. */
 const INTEGER_TYPES: readonly number[] = [
@@ -135,8 +131,7 @@ function sortNodes(graph: GraphProto): NodeProto[] {
 
 class Importer {
   readonly #opset: number;
-  readonly #built: GraphBuilder;
-  readonly #inputs: { name: string; value: ValueId }[] = [];
+  readonly #built: OnnxBuilder;
   readonly #bindings = new Map<string, Binding>();
   /** Initializers as typed arrays, for operators of our own domain. */
   readonly #elements = new Map<string, () => PartArray>();
@@ -145,7 +140,7 @@ class Importer {
 
   constructor(opset: number, modelBytes: number) {
     this.#opset = opset;
-    this.#built = new GraphBuilder(FREE_ELEMENTS + ELEMENTS_PER_BYTE * modelBytes);
+    this.#built = new OnnxBuilder(modelBytes);
   }
 
   read(graph: GraphProto): Graph {
@@ -167,13 +162,7 @@ class Importer {
         hint: 'docs/graph.md lists what is supported.',
       });
     }
-    return removeDead({
-      inputs: this.#inputs,
-      outputs,
-      values: this.#built.values,
-      constants: this.#built.constants,
-      nodes: this.#built.nodes,
-    });
+    return this.#built.finish(outputs);
   }
 
   #readInitializers(graph: GraphProto): void {
@@ -216,9 +205,7 @@ class Importer {
       if (value.case !== 'dimValue' || value.value === -1n) return `${name}.${axis}`;
       return toInteger(value.value, `${place}.dim[${axis}]`, 0, MAX_ELEMENTS);
     });
-    const id = this.#built.addValue(name, shape, isCode ? code.dtype : undefined);
-    if (isInteger || isCode) this.#built.integral.add(id);
-    this.#inputs.push({ name, value: id });
+    const id = this.#built.addInput(name, shape, isCode ? code.dtype : 'float32', isInteger || isCode);
     this.#bindings.set(name, { kind: 'value', id });
   }
 
@@ -351,7 +338,7 @@ class Importer {
       dims,
       isInteger: (input) => this.#built.integers.has(value(input)),
       holdsIntegers: (id) => this.#built.integral.has(id),
-      shape: (value) => this.#built.values.get(value)!.shape,
+      shape: (value) => this.#built.shape(value),
       type: (value) => this.#built.type(value),
       integerType: (input) => this.#built.integers.get(value(input))?.type,
       codes: (input) => this.#built.codes.get(value(input)),
@@ -368,14 +355,8 @@ class Importer {
         return typeof number === 'number' ? number : undefined;
       },
       addConstant: (constant, dtype) => this.#built.addConstant(outputName(proto), constant, dtype),
-      addScalar: (number, like = -1) =>
-        this.#built.integral.has(like) && Number.isInteger(number)
-          ? this.#built.addIntegers(outputName(proto), { kind: 'integers', dims: [], data: [number] })
-          : this.#built.addConstant(outputName(proto), { dims: [], data: Float32Array.of(number) }),
-      markIntegers: (id) => {
-        this.#built.integral.add(id);
-        return id;
-      },
+      addScalar: (number, like = -1) => this.#built.addScalar(outputName(proto), number, like),
+      markIntegers: (id) => this.#built.markIntegers(id),
       readTensor: (tensor) => readTensor(tensor, place, claim),
       readSparse: (tensor) => readSparse(tensor, place, claim),
       claim: (count) => this.#built.claim(count, place),

@@ -1,4 +1,5 @@
-import { MAX_ELEMENTS, ThinferError } from '../errors.js';
+import { MAX_ELEMENTS } from '../errors.js';
+import { badModel, Unsupported } from '../graph/refuse.js';
 import { floatsFromBf16, floatsFromF16 } from '../half.js';
 import { PART_ARRAYS, type PartArray } from './domain.js';
 import {
@@ -7,6 +8,8 @@ import {
   TensorProto_DataLocation,
   TensorProto_DataType,
 } from './generated/onnx_pb.js';
+
+export { badModel, Unsupported };
 
 /** Integers of up to 8 bits, which are most likely codes of a quantisation: one an element, however few bits they had. */
 export interface CodeTensor {
@@ -25,13 +28,6 @@ export type OnnxTensor =
 
 /** Asks for room for `count` elements; throws where a model as small as this has no business with so many. */
 export type Claim = (count: number, place: string) => void;
-
-export function badModel(place: string, expected: string, got: string, hint = ''): never {
-  throw new ThinferError({ code: 'bad-model', place, expected, got, hint });
-}
-
-/** Thrown for what ONNX allows and thinfer does not run; collected, so that one error names all of a model. */
-export class Unsupported extends Error {}
 
 /** A protobuf int64 as a number in [min, max]. */
 export function toInteger(value: bigint, place: string, min: number, max: number): number {

@@ -1,6 +1,6 @@
 import { ByteBuffer, Encoding } from 'flatbuffers';
 import { MAX_ELEMENTS } from '../errors.js';
-import { badModel } from './errors.js';
+import { badModel } from '../graph/refuse.js';
 import {
   BuiltinOperator,
   DimensionType,

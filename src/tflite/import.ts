@@ -1,11 +1,10 @@
 import { describe, ThinferError } from '../errors.js';
-import type { IntegerConstant } from '../graph/integers.js';
+import { GraphBuilder } from '../graph/builder.js';
 import type { Constant, Graph, ValueId } from '../graph/ir.js';
 import { sameCodes } from '../graph/lookup.js';
+import { badModel, Unsupported } from '../graph/refuse.js';
 import type { Quantization } from '../plan/problem.js';
 import { product } from '../plan/strides.js';
-import { Builder } from './builder.js';
-import { badModel, Unsupported } from './errors.js';
 import { readFile, type TfliteFile, type TfliteOperator, type TfliteTensor, typeName } from './file.js';
 import { TensorType } from './generated/tflite_generated.js';
 import type { Made, Operator, OperatorContext } from './operators/context.js';
@@ -41,7 +40,7 @@ function codesOf(tensor: TfliteTensor): Quantization | undefined {
 
 class Importer {
   readonly #file: TfliteFile;
-  readonly #builder: Builder;
+  readonly #builder: GraphBuilder;
   readonly #bindings = new Map<number, Binding>();
   /** Constants by the number of their tensor: as codes, and as numbers. */
   readonly #codes = new Map<number, ValueId>();
@@ -54,7 +53,7 @@ class Importer {
 
   constructor(file: TfliteFile, fileBytes: number) {
     this.#file = file;
-    this.#builder = new Builder(fileBytes);
+    this.#builder = new GraphBuilder(fileBytes);
   }
 
   read(): Graph {
@@ -78,7 +77,8 @@ class Importer {
         hint: 'docs/tflite.md lists what is supported.',
       });
     }
-    return this.#builder.finish(found);
+    const outputsOf = found.map(({ name, value }) => ({ name, value: this.#builder.asFloats(value) }));
+    return this.#builder.finish(outputsOf);
   }
 
   /** Names of tensors, each once; those without get their number. */
@@ -170,7 +170,7 @@ class Importer {
     if (!wanted && type === 'float32') return id;
     if (!wanted) return badModel(place, `an output of ${typeName(tensor.type)}`, type);
     if (type === 'float32')
-      return this.#builder.emit({ op: 'quantize', inputs: [id], quantization: wanted }, tensor.name, place);
+      return this.#builder.emit({ op: 'quantize', inputs: [id], quantization: wanted }, tensor.name, '', place);
     return id;
   }
 
@@ -243,6 +243,7 @@ class Importer {
     const made = this.#builder.emit(
       { op: 'dequantize', inputs: [id], scale, zeroPoint },
       `${tensor.name}.numbers`,
+      '',
       place,
     );
     this.#dequantized.set(id, made);
@@ -258,10 +259,11 @@ class Importer {
       return inputs[input];
     };
     const value = (input: number) => this.#read(indexOf(input), codes, place);
+    const constantOf = (id: ValueId) => builder.constants.get(builder.integers.has(id) ? builder.asFloats(id) : id);
     const dims = (input: number, what: string) => {
-      const integers = builder.integersOf(value(input));
+      const integers = builder.integers.get(value(input));
       if (integers) return integers.data;
-      if (builder.constantOf(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
+      if (constantOf(value(input))) badModel(`${place}: ${what}`, 'integers', 'floats');
       throw new Unsupported(`${what} that is not constant`);
     };
     return {
@@ -272,10 +274,10 @@ class Importer {
       valueIsCodes: (input) => builder.type(value(input)) !== 'float32',
       isConstant: (input) => {
         const id = value(input);
-        return builder.integersOf(id) !== undefined || builder.constantOf(id) !== undefined;
+        return builder.integers.get(id) !== undefined || constantOf(id) !== undefined;
       },
       constant: (input, what) => {
-        const constant = builder.constantOf(value(input));
+        const constant = constantOf(value(input));
         if (!constant) throw new Unsupported(`${what} that is not constant`);
         return constant;
       },
@@ -285,8 +287,8 @@ class Importer {
           throw new Unsupported(`${what} with the open dimension ${dim}`);
         }),
       dims,
-      isInteger: (input) => builder.integersOf(value(input)) !== undefined,
-      holdsIntegers: (id) => builder.holdsIntegers(id),
+      isInteger: (input) => builder.integers.get(value(input)) !== undefined,
+      holdsIntegers: (id) => builder.integral.has(id),
       markIntegers: (id) => builder.markIntegers(id),
       tensor: (input) => this.#tensorOf(indexOf(input)),
       keep: (input) => {
@@ -295,12 +297,9 @@ class Importer {
       output: (output = 0) => this.#file.tensors[outputs[output]],
       codesOf,
       shape: (id) => builder.shape(id),
-      emit: (node) => builder.emit(node, name, place),
+      emit: (node) => builder.emit(node, name, '', place),
       addConstant: (constant, dtype) => builder.addConstant(name, constant, dtype),
-      addScalar: (number, like = -1) =>
-        builder.holdsIntegers(like) && Number.isInteger(number)
-          ? builder.addIntegers(name, { kind: 'integers', dims: [], data: [number] } satisfies IntegerConstant)
-          : builder.addConstant(name, { dims: [], data: Float32Array.of(number) }),
+      addScalar: (number, like = -1) => builder.addScalar(name, number, like),
       addCode: (code, dtype) => builder.addConstant(name, { dims: [], data: Float32Array.of(code) }, dtype),
       options: (type, into) =>
         table.builtinOptionsType() === type ? (table.builtinOptions(into) ?? undefined) : undefined,

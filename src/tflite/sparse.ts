@@ -1,5 +1,5 @@
+import { badModel, Unsupported } from '../graph/refuse.js';
 import { product } from '../plan/strides.js';
-import { badModel, Unsupported } from './errors.js';
 import type { SparseLevel, Sparsity } from './file.js';
 
 /*

@@ -1,7 +1,7 @@
 import { type CodeBits, readCode } from '../formats/bits.js';
+import { badModel, Unsupported } from '../graph/refuse.js';
 import { floatsFromBf16, floatsFromF16 } from '../half.js';
 import { product } from '../plan/strides.js';
-import { badModel, Unsupported } from './errors.js';
 import { type TensorQuantization, type TfliteTensor, typeName } from './file.js';
 import { TensorType } from './generated/tflite_generated.js';
 import { placesOf, storedCount } from './sparse.js';

@@ -1,4 +1,4 @@
-import { badModel } from './errors.js';
+import { badModel } from '../graph/refuse.js';
 
 /*
  * FlatBuffers are read where they lie: a table is a signed offset to its vtable and its fields, a vtable the sizes of both

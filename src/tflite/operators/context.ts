@@ -8,7 +8,7 @@ import type { Quantization } from '../../plan/problem.js';
 
 export { binary, reshape, unary };
 
-import { Unsupported } from '../errors.js';
+import { Unsupported } from '../../graph/refuse.js';
 import type { TfliteTensor } from '../file.js';
 import { ActivationFunctionType, type BuiltinOptions } from '../generated/tflite_generated.js';
 

@@ -3,10 +3,10 @@ import { fixedFactor, fixedSum } from '../../formats/fixed.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Clamp, ValueId } from '../../graph/ir.js';
 import { tableOf } from '../../graph/lookup.js';
+import { Unsupported } from '../../graph/refuse.js';
 import { keepDims } from '../../graph/reshape.js';
 import { UNARY_FUNCTIONS } from '../../plan/functions.js';
 import type { BinaryOperator, CodeBinaryOperator, Quantization, UnaryFunction } from '../../plan/problem.js';
-import { Unsupported } from '../errors.js';
 import { typeName } from '../file.js';
 import {
   type ActivationFunctionType,

@@ -1,8 +1,8 @@
 import { cumulate, gatherBatches, gatherNd, MOST_TOP, topK } from '../../graph/gather.js';
 import type { ValueId } from '../../graph/ir.js';
+import { Unsupported } from '../../graph/refuse.js';
 import { range } from '../../graph/reshape.js';
 import { gatherTable } from '../../graph/table.js';
-import { Unsupported } from '../errors.js';
 import { BuiltinOptions, CumsumOptions, GatherOptions, TensorType } from '../generated/tflite_generated.js';
 import { alongDimension, isQuantized, storedElements } from '../tensor.js';
 import { axisOf, numberOf, type Operator, type OperatorContext } from './context.js';

@@ -4,6 +4,7 @@ import { formatOf } from '../../formats/index.js';
 import { indexType } from '../../formats/pattern.js';
 import { type Conv2dNode, isClamped, type ValueId } from '../../graph/ir.js';
 import { sameCodes } from '../../graph/lookup.js';
+import { Unsupported } from '../../graph/refuse.js';
 import { formatShape } from '../../graph/shapes.js';
 import {
   type ArrangedKernel,
@@ -16,7 +17,6 @@ import {
 } from '../../graph/transposed-conv.js';
 import type { WindowOptions } from '../../layers/geometry.js';
 import { product } from '../../plan/strides.js';
-import { Unsupported } from '../errors.js';
 import type { TfliteTensor } from '../file.js';
 import {
   type ActivationFunctionType,

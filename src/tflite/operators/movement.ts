@@ -1,9 +1,9 @@
 import { batchToSpace, spaceToBatch } from '../../graph/gather.js';
 import type { IntegerConstant } from '../../graph/integers.js';
 import type { Cut, Dim, ResampleNode, ReshapeDim, ValueId } from '../../graph/ir.js';
+import { Unsupported } from '../../graph/refuse.js';
 import { range, reshapeTo } from '../../graph/reshape.js';
 import { formatShape } from '../../graph/shapes.js';
-import { Unsupported } from '../errors.js';
 import {
   BuiltinOptions,
   ConcatenationOptions,
