@@ -1,5 +1,5 @@
 // examples/tfjs, bundled as a user would and run in a page.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { suite } from 'uvu';
@@ -25,11 +25,13 @@ if (requireCapability('a browser', chrome !== undefined && existsSync(chrome), '
       alias: { 'thinfer/tfjs': './dist/tfjs.js' },
       logLevel: 'silent',
     });
-    const server = await serve({
+    const folders = {
       '/tfjs-wasm/': join(root, 'node_modules/@tensorflow/tfjs-backend-wasm/dist'),
       '/model/': join(root, 'node_modules/@upscalerjs/default-model/models'),
-      '/index.html': join(root, 'examples/tfjs/index.html'),
       '/': outdir,
+    };
+    const server = await serve(folders, {
+      '/index.html': readFileSync(join(root, 'examples/tfjs/index.html'), 'utf8'),
     });
     const browser = await launch(chrome!);
     try {
