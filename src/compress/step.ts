@@ -53,7 +53,7 @@ export interface Job {
   progress(done: number, what: string): void;
   note(note: Note): void;
   readonly signal?: AbortSignal;
-  /** @internal What several steps on the same graph found out about it. */
+  /** What several steps on the same graph found out about it. */
   readonly moments?: MomentsCache;
 }
 

@@ -134,13 +134,22 @@ function otherObject(random: Random, value: unknown, all: readonly Place[]): unk
   return typeof like === 'object' && like?.constructor === value?.constructor ? like : value;
 }
 
+/** Whether one object is another, or has it inside. Files can't be written of objects that hold themselves. */
+const reaches = (from: unknown, to: object): boolean =>
+  from === to ||
+  (typeof from === 'object' &&
+    from !== null &&
+    !ArrayBuffer.isView(from) &&
+    Object.values(from).some((value) => reaches(value, to)));
+
 function mutate(random: Random, seed: Seed): Uint8Array | undefined {
   const tree = seed.parse();
   for (let changes = random.integer(1, 3); changes > 0; changes--) {
     const all = places(tree);
     if (all.length === 0) break;
     const { holder, key } = pick(random, all);
-    holder[key] = other(random, holder[key], all);
+    const value = other(random, holder[key], all);
+    if (!reaches(value, holder)) holder[key] = value;
   }
   let bytes: Uint8Array;
   try {
