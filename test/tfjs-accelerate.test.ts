@@ -10,15 +10,7 @@ import { hostNow } from '../src/tfjs/host.js';
 import { type AccelerateOptions, accelerate, interceptKernels, keepCodes } from '../src/tfjs/index.js';
 import { requireCapability } from './support/capability.js';
 import { createRandom, normals } from './support/random.js';
-import {
-  type BackendName,
-  distance,
-  GraphWriter,
-  mobileNet,
-  randomise,
-  useBackend,
-  windowAttributes,
-} from './support/tfjs.js';
+import { BACKENDS, distance, GraphWriter, mobileNet, randomise, useBackend, windowAttributes } from './support/tfjs.js';
 
 const CLOSE = 1e-5;
 const wasm = { threads: 1 };
@@ -84,7 +76,7 @@ async function both(model: tfl.LayersModel, x: tf.Tensor, options: AccelerateOpt
   return { ...result, expected };
 }
 
-for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
+for (const backend of BACKENDS) {
   const why = await useBackend(backend);
   if (backend === 'webgpu' && !requireCapability('tfjs on webgpu', why === undefined, why ?? '')) continue;
   const test = suite(`accelerate on ${backend}`);

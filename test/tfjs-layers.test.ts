@@ -17,7 +17,7 @@ import { readWeights, writeWeights } from '../src/tfjs/serial.js';
 import { requireCapability } from './support/capability.js';
 import { PACKERS } from './support/formats.js';
 import { createRandom, normals } from './support/random.js';
-import { type BackendName, distance, useBackend } from './support/tfjs.js';
+import { BACKENDS, distance, useBackend } from './support/tfjs.js';
 
 const random = createRandom(5);
 const conv = normals(random, 3 * 3 * 3 * 8, 0.3);
@@ -92,7 +92,7 @@ const predict = async (model: tfl.LayersModel, x: tf.Tensor) => {
 
 const image = () => tf.tensor(normals(createRandom(3), 2 * 10 * 10 * 3), [2, 10, 10, 3]);
 
-for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
+for (const backend of BACKENDS) {
   const why = await useBackend(backend);
   if (backend === 'webgpu' && !requireCapability('tfjs on webgpu', why === undefined, why ?? '')) continue;
   const test = suite(`thin layers on ${backend}`);

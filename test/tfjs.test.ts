@@ -8,15 +8,7 @@ import * as assert from 'uvu/assert';
 import { accelerate } from '../src/tfjs/index.js';
 import { requireCapability } from './support/capability.js';
 import { createRandom, normals } from './support/random.js';
-import {
-  type BackendName,
-  distance,
-  fromFolder,
-  mobileNet,
-  mobileNetGraph,
-  randomise,
-  useBackend,
-} from './support/tfjs.js';
+import { BACKENDS, distance, fromFolder, mobileNet, mobileNetGraph, randomise, useBackend } from './support/tfjs.js';
 
 /** f32 sums in another order, over some layers. */
 const CLOSE = 1e-5;
@@ -37,7 +29,7 @@ const input = (shape: number[], seed = 3) =>
     shape,
   );
 
-for (const backend of ['cpu', 'wasm', 'webgpu'] as BackendName[]) {
+for (const backend of BACKENDS) {
   const why = await useBackend(backend);
   if (backend === 'webgpu' && !requireCapability('tfjs on webgpu', why === undefined, why ?? '')) continue;
   const test = suite(`tfjs on ${backend}`);

@@ -7,6 +7,10 @@ import { createRandom } from './random.js';
 
 export type BackendName = 'cpu' | 'wasm' | 'webgpu';
 
+/** tfjs takes its GPU from the page: in Node there is none for it. */
+export const BACKENDS: readonly BackendName[] =
+  typeof process === 'undefined' ? ['cpu', 'wasm', 'webgpu'] : ['cpu', 'wasm'];
+
 const inNode = typeof process === 'object' && Boolean(process.versions?.node);
 
 /** Makes tfjs use a backend; why not, where it can't. */
