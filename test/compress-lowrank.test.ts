@@ -3,31 +3,19 @@
 import { Matrix } from 'ml-matrix';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cp, type Step, svd, tucker2 } from '../src/compress/index.js';
+import { cp, svd, tucker2 } from '../src/compress/index.js';
 import { relativeError, valuesOf } from '../src/compress/layers.js';
 import { canonical, decompose, type Kernel, squares, tucker } from '../src/compress/lowrank/factors.js';
-import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { optimize } from '../src/graph/passes/index.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { writeOnnx } from '../src/onnx/write/index.js';
-import { answers, convolutions, layer, layersOf, linears, run, runsAs } from './support/compress-nets.js';
+import { answers, convolutions, layer, layersOf, linears, run, runsAs, throwsWith } from './support/compress-nets.js';
 import { OnnxWriter } from './support/onnx-writer.js';
 import { createRandom, normals } from './support/random.js';
 
 const test = suite('compression: low rank');
 
 const images = { dims: [2, 2, 8, 8], data: normals(createRandom(5), 256) };
-
-async function throwsWith(code: ErrorCode, pattern: RegExp, steps: () => Step[], graph = convolutions()) {
-  try {
-    await run(graph, steps());
-  } catch (error) {
-    assert.instance(error, ThinferError, String(error));
-    assert.is((error as ThinferError).code, code);
-    return assert.match((error as ThinferError).message, pattern);
-  }
-  assert.unreachable('an error');
-}
 
 /** A matrix of the product of random ones. */
 function ofRank(rows: number, rank: number, cols: number, seed = 1): Float32Array {

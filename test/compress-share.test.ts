@@ -2,33 +2,21 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cluster, deepCompression, hash, prune, type Step, stagesOf } from '../src/compress/index.js';
+import { cluster, deepCompression, hash, prune, stagesOf } from '../src/compress/index.js';
 import { relativeError, valuesOf } from '../src/compress/layers.js';
-import { type ErrorCode, ThinferError } from '../src/errors.js';
 import { hashCodes } from '../src/formats/hashed.js';
 import { type CodebookWeights, codebook } from '../src/formats/index.js';
 import { parseModel } from '../src/onnx/import.js';
 import { readOnnx } from '../src/onnx/index.js';
 import { huffmanBytes } from '../src/onnx/write/huffman.js';
 import { writeOnnx } from '../src/onnx/write/index.js';
-import { convolutions, layer, layersOf, linears, run, runsAs } from './support/compress-nets.js';
+import { convolutions, layer, layersOf, linears, run, runsAs, throwsWith } from './support/compress-nets.js';
 import { createRandom, normals } from './support/random.js';
 
 const test = suite('compression: sharing');
 
 const valuesIn = (...args: Parameters<typeof layer>) => valuesOf(layer(...args).weights);
 const images = { dims: [2, 2, 8, 8], data: normals(createRandom(5), 256) };
-
-async function throwsWith(code: ErrorCode, pattern: RegExp, steps: () => Step[], graph = convolutions()) {
-  try {
-    await run(graph, steps());
-  } catch (error) {
-    assert.instance(error, ThinferError, String(error));
-    assert.is((error as ThinferError).code, code);
-    return assert.match((error as ThinferError).message, pattern);
-  }
-  assert.unreachable('an error');
-}
 
 test('k-means: sixteen clusters are found from every start, and each weight has the mean of its own', async () => {
   const random = createRandom(2);

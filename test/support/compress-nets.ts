@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import type { Calibration, CompressOptions, Step } from '../../src/compress/index.js';
 import { compress } from '../../src/compress/index.js';
+import { type ErrorCode, ThinferError } from '../../src/errors.js';
 import { type Array32, interpret } from '../../src/graph/interpret.js';
 import { type Graph, isLayer, type LayerNode } from '../../src/graph/ir.js';
 import { Model } from '../../src/graph/model.js';
@@ -125,4 +126,16 @@ export async function runsAs(graph: Graph, x: Array32): Promise<string[]> {
   } finally {
     model.free();
   }
+}
+
+/** Runs steps that have to be refused. */
+export async function throwsWith(code: ErrorCode, pattern: RegExp, steps: () => Step[], graph = convolutions()) {
+  try {
+    await run(graph, steps());
+  } catch (error) {
+    assert.instance(error, ThinferError, String(error));
+    assert.is((error as ThinferError).code, code);
+    return assert.match((error as ThinferError).message, pattern);
+  }
+  assert.unreachable('an error');
 }
